@@ -40,7 +40,10 @@ pub(super) fn setup(arguments: SetupArguments, flags: &Flags) -> Result<(), Comm
 /// Says what could be done for each engine that is installed.
 fn detect(target: &Target) -> Result<(), CommandError> {
     let programs: Vec<_> = ENGINES.iter().flat_map(|engine| engine.programs).copied().collect();
-    let machine = Machine::look(&programs);
+    let mut machine = Machine::look(&programs);
+    let config = Journal::read()?.without("containerd", &machine.containerd_config_path());
+    // If it is not valid, the command that would change it says so.
+    machine.containerd_config = config.ok().flatten();
     let mut text = String::new();
     for engine in ENGINES {
         if !engine.programs.iter().any(|program| machine.programs.contains_key(program)) {
@@ -67,7 +70,10 @@ fn detect(target: &Target) -> Result<(), CommandError> {
 
 fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Result<(), CommandError> {
     let journal = Journal::read()?;
-    let machine = Machine::look(&[engine.programs, &["docker", "dockerd", "containerd"]].concat());
+    let mut machine = Machine::look(&[engine.programs, &["docker", "dockerd", "containerd"]].concat());
+    if engine.programs.contains(&"containerd") {
+        machine.containerd_config = journal.without(engine.name, &machine.containerd_config_path())?;
+    }
     let is_installed = engine.programs.iter().any(|program| machine.programs.contains_key(program));
     let plan = match engine.plan(target, &machine) {
         Ok(plan) => plan,
@@ -94,7 +100,8 @@ fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Resul
     }
     let reload = plan.reload.as_ref().filter(|reload| {
         let is_meant = |step: &&Step| reload.file.as_ref().is_none_or(|file| *file == step.path);
-        steps.iter().filter(is_meant).any(Step::is_change)
+        // With --apply also after a run without it.
+        steps.iter().filter(is_meant).any(|step| step.is_change() || arguments.apply && !arguments.undo)
     });
     if let Some(reload) = reload {
         if arguments.apply && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
@@ -138,7 +145,7 @@ fn as_list(steps: &[Step]) -> String {
 }
 
 fn words(reload: &Reload) -> String {
-    format!("then: {} ({})", reload.command.join(" "), reload.effect)
+    format!("then, or with --apply: {} ({})", reload.command.join(" "), reload.effect)
 }
 
 fn run(reload: &Reload) -> Result<(), SetupError> {

@@ -138,6 +138,14 @@ impl Journal {
         changed.chain(undone.map(|record| self.step(engine, &record.path, None))).collect()
     }
 
+    /// A file as it would be without what was set up for an engine.
+    ///
+    /// # Errors
+    /// If it cannot be read or parsed.
+    pub fn without(&self, engine: &str, path: &Path) -> Result<Option<String>, JournalError> {
+        Ok(self.step(engine, path, None)?.new)
+    }
+
     fn step(&self, engine: &str, path: &Path, file: Option<&FileChanges>) -> Result<Step, JournalError> {
         let failed = |source| JournalError::Format { path: path.to_owned(), source };
         let now = read_text(path)?;
@@ -150,7 +158,7 @@ impl Journal {
         };
         let mut step = Step {
             path: path.to_owned(),
-            keeps_changes: record.is_some_and(|record| now.as_ref().is_some_and(|now| *now != record.after)),
+            keeps_changes: record.is_some_and(|record| now.as_ref() != Some(&record.after)),
             old_record: record.cloned(),
             record: None,
             new: before.clone(),
@@ -192,14 +200,22 @@ impl Journal {
             let mut old = steps.iter().filter_map(|step| step.old_record.as_ref());
             old.any(|old| (&old.engine, &old.path) == (&record.engine, &record.path))
         };
+        let old = self.records.clone();
         self.records.retain(|record| !is_meant(record));
         let kept = self.records.clone();
         // Until the files are written, an old record is the only way back.
         self.records
             .extend(steps.iter().filter_map(|step| step.record.clone().or_else(|| step.old_record.clone())));
         self.write()?;
-        for step in steps {
-            carry_out(step)?;
+        for (index, step) in steps.iter().enumerate() {
+            if let Err(error) = carry_out(step) {
+                if index == 0 {
+                    // Mostly a user who may not write there. Nothing has happened.
+                    self.records = old;
+                    self.write()?;
+                }
+                return Err(error);
+            }
         }
         self.records = kept;
         self.records.extend(steps.iter().filter_map(|step| step.record.clone()));
@@ -386,6 +402,17 @@ mod tests {
         assert_eq!(lab.run(&lab.files), 1);
         assert_eq!(lab.run(&[]), 1);
         assert_eq!(lab.read("daemon.json").as_deref(), Some(by_hand));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_leaves_no_record() {
+        let mut lab = Lab::new();
+        lab.files.truncate(1);
+        lab.files[0].path = "/proc/docxy/daemon.json".into();
+        let journal = lab.journal();
+        let steps = journal.steps("docker", &lab.files).unwrap();
+        assert!(journal.carry_out(&steps).is_err());
+        assert!(lab.journal().records.is_empty());
     }
 
     #[test]

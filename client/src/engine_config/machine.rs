@@ -66,7 +66,7 @@ pub struct Machine {
     pub programs: BTreeMap<&'static str, Option<Version>>,
     /// dockerd, if it runs.
     pub docker: Option<Docker>,
-    /// containerd's config file.
+    /// containerd's config file, as it is without `setup`. Not looked at here.
     pub containerd_config: Option<String>,
 }
 
@@ -86,9 +86,13 @@ impl Machine {
         if machine.programs.contains_key("docker") {
             machine.docker = running_docker();
         }
-        machine.containerd_config =
-            std::fs::read_to_string(machine.config_directory("containerd").join("config.toml")).ok();
         machine
+    }
+
+    /// Where containerd's config file is.
+    #[must_use]
+    pub fn containerd_config_path(&self) -> PathBuf {
+        self.config_directory("containerd").join("config.toml")
     }
 
     /// The version of a program.

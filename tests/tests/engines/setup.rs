@@ -110,6 +110,7 @@ fn containerd_is_set_up_and_restored() {
         push(&by_name, "before")?;
 
         target.setup(testbed, containerd.sandbox(), "containerd", &[])?;
+        assert_eq!(target.setup(testbed, containerd.sandbox(), "containerd", &[])?, "", "a second time");
         let hello = "docker.io/library/hello:latest";
         succeeds(pull(hello))?;
         assert_eq!(containerd.inspect(hello)?, testbed.hub.hello);

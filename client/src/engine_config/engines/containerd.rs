@@ -15,7 +15,7 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
     let version = machine.version("containerd");
     let is_at_least = |wanted| version.is_some_and(|version| version >= wanted);
     let directory = machine.config_directory("containerd");
-    let path = directory.join("config.toml");
+    let path = machine.containerd_config_path();
     let text = machine.containerd_config.as_deref().unwrap_or_default();
     // A text that cannot be parsed is reported by whoever edits the file.
     let config = Format::Toml.value(text).unwrap_or_default();
