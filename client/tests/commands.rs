@@ -369,3 +369,29 @@ fn misuse_and_failure_have_different_exit_codes() {
         assert_eq!(machine.run(arguments).status.code(), Some(code), "{arguments}");
     }
 }
+
+#[test]
+fn setup_prints_refuses_writes_and_undoes() {
+    let machine = Machine::new();
+    let run = |arguments: &str| {
+        machine.command(arguments).env("HOME", machine.dir.path()).output().expect("the program starts")
+    };
+    let printed = run("setup rke2 --print --registry ghcr.io");
+    assert!(printed.status.success(), "{printed:?}");
+    assert!(text(&printed.stdout).contains("  ghcr.io:\n    endpoint:\n"), "{printed:?}");
+
+    std::fs::create_dir(machine.dir.path().join(".docker")).expect("a directory");
+    let path = machine.file(".docker/daemon.json", "{\n  \"debug\": true,\n}\n");
+    let refused = run("setup docker-desktop");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("daemon.json:3: "), "{refused:?}");
+
+    let before = "{\n  \"debug\": true\n}\n";
+    machine.file(".docker/daemon.json", before);
+    let done = run("setup docker-desktop");
+    assert!(text(&done.stdout).starts_with(&format!("changed {}", path.display())), "{done:?}");
+    assert!(std::fs::read_to_string(&path).unwrap().contains("http://host.docker.internal:5080"));
+    assert!(run("setup docker-desktop --undo").status.success());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    assert_eq!(run("setup docker --print --apply").status.code(), Some(2));
+}

@@ -3,13 +3,17 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use super::links::NamedServer;
+use crate::engine_config::engines::{ENGINES, Engine};
 use crate::settings::{ConnectionFlags, ServingFlags};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
 use docxy_host::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
+use docxy_protocol::link::Host;
+use docxy_protocol::name::Registry;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
 use std::convert::Infallible;
@@ -44,6 +48,7 @@ pub(super) enum Command {
     Links(LinksArguments),
     Run(RunArguments),
     Pull(PullArguments),
+    Setup(SetupArguments),
 }
 
 /// Store a link, so that the other commands know their server.
@@ -112,8 +117,7 @@ pub(super) enum LinksCommand {
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
-    For docker as a mirror of Docker Hub, in /etc/docker/daemon.json:\n  \
-    { \"registry-mirrors\": [\"http://127.0.0.1:5080\"] }\n\n\
+    For plain names: docxy-client setup\n\n\
     The environment may hold a link instead: DOCXY_LINK, or DOCXY_LINK_FILE.")]
 pub(super) struct RunArguments {
     #[command(flatten)]
@@ -170,6 +174,58 @@ pub(super) struct PullArguments {
     pub(super) log: Option<Filter>,
 }
 
+/// Make an engine pull through this client, by its own config files.
+///
+/// Adds what is needed to the files, keeps their comments, order, mode and owner, and keeps a copy that ends in
+/// .before-docxy. It can be run again, also with other flags. Pulls of the registries ask Docxy alone, so that you see
+/// its errors; pushes go to the registry as before. Files that are not valid are refused. Without an engine it says
+/// what it would do for those that are installed. As root it changes the system's files, else the user's.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client setup\n  docxy-client setup docker --print\n  \
+    sudo docxy-client setup docker --apply\n  sudo docxy-client setup docker --undo --apply")]
+pub(super) struct SetupArguments {
+    /// The engine
+    #[arg(value_parser = engines())]
+    pub(super) engine: Option<&'static Engine>,
+    /// A registry; may be repeated [default: Docker Hub and the well-known ones that --print shows]
+    #[arg(long = "registry", value_name = "R")]
+    pub(super) registries: Vec<Registry>,
+    /// Show the files as they would be, and change nothing. The engine need not be installed
+    #[arg(long, conflicts_with = "apply")]
+    pub(super) print: bool,
+    /// Make the engine read its files again, if it must
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// Take away what setup wrote. A file that nobody has changed since becomes what it was, to the byte
+    #[arg(long)]
+    pub(super) undo: bool,
+    /// Let the engine ask the registry itself when Docxy fails, where it can be told
+    #[arg(long)]
+    pub(super) keep_fallback: bool,
+    /// The host by which the engine reaches this client, with a port if it is not the client's [default: 127.0.0.1, or
+    /// the host's name in the engine's virtual machine]
+    #[arg(long, value_name = "HOST", value_parser = via)]
+    pub(super) via: Option<String>,
+}
+
+/// The names of the engines, with how far each was tried.
+fn engines() -> impl TypedValueParser<Value = &'static Engine> {
+    let value = |engine: &'static Engine| PossibleValue::new(engine.name).help(engine.evidence);
+    PossibleValuesParser::new(ENGINES.iter().map(value))
+        .map(|name| Engine::named(&name).expect("the names are the engines' own"))
+}
+
+/// A host, or a host with a port.
+fn via(text: &str) -> Result<String, &'static str> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (text, "1"),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_valid = host.parse::<Host>().is_ok() && port.parse::<u16>().is_ok();
+    if is_valid { Ok(text.to_owned()) } else { Err("this is not a host, or HOST:PORT") }
+}
+
 impl Arguments {
     /// Parses the command line. Ends the program for help, and for misuse.
     #[must_use]
@@ -219,7 +275,7 @@ mod tests {
         let mut program = Arguments::command();
         program.clone().debug_assert();
         let commands: Vec<_> = program.get_subcommands_mut().collect();
-        assert_eq!(commands.len(), 4);
+        assert_eq!(commands.len(), 5);
         for command in commands {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example:\n  docxy-client "), "{help}");

@@ -1,5 +1,8 @@
 //! Why a command failed.
 
+use super::setup::SetupError;
+use crate::engine_config::engines::PlanError;
+use crate::engine_config::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
@@ -20,6 +23,12 @@ pub enum CommandError {
     Destination(#[from] DestinationError),
     #[error(transparent)]
     Pull(#[from] PullError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("cannot read the link: {0}")]

@@ -9,6 +9,7 @@ mod links;
 mod pull;
 mod reload;
 mod run;
+mod setup;
 mod status_report;
 
 pub use arguments::Arguments;
@@ -33,6 +34,7 @@ impl Arguments {
             },
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
+            Command::Setup(arguments) => setup::setup(arguments, &flags),
         }
     }
 }

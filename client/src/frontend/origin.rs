@@ -27,8 +27,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) struct LocalHost(String);
 
 impl LocalHost {
-    /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, the host name
-    /// of Docker Desktop, or a name that the user allowed.
+    /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, a name of
+    /// this machine in an engine's virtual machine, or a name that the user allowed.
     pub(super) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -88,7 +88,15 @@ fn is_ours(name: &str, allowed: &[String]) -> bool {
         // IPv6 without brackets is not valid in a URL.
         None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     };
-    let ours = ["localhost", "host.docker.internal"];
+    let ours = [
+        "localhost",
+        // This machine's names in the virtual machines and containers of engines.
+        "host.docker.internal",
+        "host.lima.internal",
+        "host.minikube.internal",
+        "host.containers.internal",
+        "host.internal",
+    ];
     address.is_some_and(|address| address.is_loopback())
         || ours.iter().any(|own| name.eq_ignore_ascii_case(own))
         || allowed.iter().any(|own| name.eq_ignore_ascii_case(own))
@@ -126,6 +134,7 @@ mod tests {
             "localhost",
             "LocalHost:1",
             "host.docker.internal:5080",
+            "host.lima.internal:5080",
             "box.lan:80",
         ] {
             let realm = |registry: &str| check(host).unwrap().realm(&registry.parse().unwrap());

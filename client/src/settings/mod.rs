@@ -152,6 +152,14 @@ pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
     link_file(&config(flags)?).ok_or(SettingsError::NoDirectory)
 }
 
+/// The port of the first listen address, for engines' config files.
+///
+/// # Errors
+/// If the config file is not valid.
+pub fn listen_port(flags: &Flags) -> Result<u16, SettingsError> {
+    Ok(config(flags)?.listen.first().map_or(DEFAULT_PORT, SocketAddr::port))
+}
+
 /// Warns if other users of this machine may read or change the file with the links.
 pub fn warn_of_open_links(flags: &Flags) {
     let path = match LinkSource::named(flags.connection.link_file.clone()) {

@@ -6,6 +6,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+/// Whether this process is root's, and so uses the system's directories.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Where one kind of directory can be.
 #[derive(Debug)]
 pub struct DefaultDirectory {
@@ -56,8 +62,7 @@ impl DefaultDirectory {
     /// The directory for this process; `None` if there is no home directory.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
-        let is_root = rustix::process::geteuid().is_root();
-        self.choose(|name| std::env::var_os(name), is_root)
+        self.choose(|name| std::env::var_os(name), is_root())
     }
 
     /// All directories where a process of this user may have chosen one in another environment, the likeliest first. Root

@@ -2,8 +2,9 @@
 //!
 //! Must never leave a half-written file, or know what a file contains.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -117,6 +118,33 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
 pub fn write_with_directory(path: &Path, content: &[u8]) -> Result<(), FileError> {
     target(path).and_then(|path| create_directory(directory(&path))).map_err(failed_write(path))?;
     write(path, content)
+}
+
+/// The same for a file that is not private: it keeps its mode and owner. A new one gets mode 0644.
+///
+/// # Errors
+/// If the file cannot be written. It is then unchanged.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let written = || {
+        let path = &target(path)?;
+        let file = temporary(path, content)?;
+        match std::fs::metadata(path) {
+            Ok(about) => {
+                let ours = file.as_file().metadata()?;
+                if (ours.uid(), ours.gid()) != (about.uid(), about.gid()) {
+                    fchown(file.as_file(), Some(about.uid()), Some(about.gid()))?;
+                }
+                file.as_file().set_permissions(about.permissions())?;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+            }
+            Err(error) => return Err(error),
+        }
+        file.persist(path)?;
+        sync_directory(path)
+    };
+    written().map_err(failed_write(path))
 }
 
 /// The same by overwriting another file, which then replaces the one at `path`. So no disk space is
@@ -252,7 +280,6 @@ fn failed_write(path: &Path) -> impl Fn(io::Error) -> FileError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn mode(path: &Path) -> u32 {
         path.metadata().unwrap().permissions().mode() & 0o777
@@ -299,13 +326,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_not_private_keeps_its_mode_when_it_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.json");
+        replace(&path, b"new").unwrap();
+        assert_eq!(mode(&path), 0o644);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        replace(&path, b"newer").unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), mode(&path)), (b"newer".to_vec(), 0o640));
+    }
+
+    #[test]
     fn a_file_that_others_may_read_or_write_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         assert!(!is_open_to_others(&path));
         write(&path, b"").unwrap();
         for (mode, is_open) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o602, true)] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert_eq!(is_open_to_others(&path), is_open, "{mode:o}");
         }
     }

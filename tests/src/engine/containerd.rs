@@ -43,6 +43,16 @@ impl Containerd {
         Ok(containerd)
     }
 
+    /// Starts containerd without a mirror in a sandbox with its own `/etc`, for `docxy-client setup`.
+    pub fn unconfigured(namespace: &Namespace) -> Result<Self> {
+        Self::start_in(Sandbox::with_own_etc(namespace)?)
+    }
+
+    /// The folders and commands of this containerd.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// Sets the mirror of a registry. `ctr` reads this file for each pull.
     pub fn mirror(&self, registry: &str, server: &str, mirror: &str) -> Result<()> {
         self.write_hosts(registry, server, mirror, "")

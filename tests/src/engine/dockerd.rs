@@ -27,23 +27,30 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts dockerd in `namespace`, with `mirror` (`http://127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        Self::start_in(Sandbox::new(namespace)?, &[mirror])
+        Self::start_in(Sandbox::new(namespace)?, "daemon.json", &[mirror])
+    }
+
+    /// Starts dockerd without a mirror, with its config file at the default place, for `docxy-client setup`.
+    pub fn unconfigured(namespace: &Namespace) -> Result<Self> {
+        Self::start_in(Sandbox::with_own_etc(namespace)?, "etc/docker/daemon.json", &[])
     }
 
     /// Starts dockerd without a mirror.
     pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
-        Self::start_in(Sandbox::with_direct_access(namespace, direct)?, &[])
+        Self::start_in(Sandbox::with_direct_access(namespace, direct)?, "daemon.json", &[])
     }
 
-    fn start_in(sandbox: Sandbox, mirrors: &[&str]) -> Result<Self> {
-        let config = json!({
-            "registry-mirrors": mirrors,
+    fn start_in(sandbox: Sandbox, config_file: &str, mirrors: &[&str]) -> Result<Self> {
+        let mut config = json!({
             "bridge": "none",
             "iptables": false,
             "ip6tables": false,
             "ip-forward": false,
         });
-        let config = sandbox.write("daemon.json", &config.to_string())?;
+        if !mirrors.is_empty() {
+            config["registry-mirrors"] = json!(mirrors);
+        }
+        let config = sandbox.write(config_file, &config.to_string())?;
         let mut command = sandbox.command("dockerd");
         command.arg("--config-file").arg(config);
         let mut process = Process::spawn("dockerd", command, sandbox.root())?;
@@ -115,6 +122,22 @@ impl Dockerd {
     pub fn remove(&self, image: &str) -> Result<()> {
         run(self.docker(&["rmi", "--force", image]), COMMAND_TIMEOUT)?.succeeded()?;
         Ok(())
+    }
+
+    /// Waits until dockerd has one mirror. It reads its config file again some time after a SIGHUP.
+    pub fn wait_for_mirror(&mut self) -> Result<()> {
+        let Self { process, sandbox } = self;
+        process.wait_for("read its mirror", PROCESS_TIMEOUT, |_| {
+            let mut info = sandbox.command("docker");
+            info.args(["info", "--format", "{{len .RegistryConfig.Mirrors}}"]);
+            let count = run(info, COMMAND_TIMEOUT)?.succeeded()?;
+            Ok((count.trim() == "1").then_some(()))
+        })
+    }
+
+    /// The folders and commands of this dockerd.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// The daemon.

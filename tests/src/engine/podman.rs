@@ -36,6 +36,16 @@ impl Podman {
         Self::new_in(Sandbox::new(namespace)?, Some(mirror))
     }
 
+    /// podman without a mirror in a sandbox with its own `/etc`, for `docxy-client setup`.
+    pub fn unconfigured(namespace: &Namespace) -> Result<Self> {
+        Self::new_in(Sandbox::with_own_etc(namespace)?, None)
+    }
+
+    /// The folders and commands of this podman.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
     /// podman without a mirror.
     pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
         Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)

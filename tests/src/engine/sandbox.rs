@@ -14,7 +14,11 @@ use std::{
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::{net::Namespace, process::scratch};
+use super::COMMAND_TIMEOUT;
+use crate::{
+    net::Namespace,
+    process::{run, scratch},
+};
 
 /// Private folders for one engine. Its commands share them, each in a mount namespace of its own.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ pub struct DirectAccess {
 /// dockerd 20.10 exits without one, and some machines have none or an old version.
 const ENTER_SCRIPT: &str = r#"set -e
 root=${0%/*}
+[ ! -d "$root/etc" ] || mount --bind "$root/etc" /etc
 mount --bind "$root/lib" /var/lib
 mount --bind "$root/run" /run
 [ ! -e "$root/etc-hosts" ] || mount --bind "$root/etc-hosts" /etc/hosts
@@ -54,6 +59,15 @@ impl Sandbox {
             fs::create_dir(sandbox.path(folder))?;
         }
         sandbox.write("enter", ENTER_SCRIPT)?;
+        Ok(sandbox)
+    }
+
+    /// The same with a copy of this machine's `/etc`, whose files may be changed.
+    pub fn with_own_etc(namespace: &Namespace) -> Result<Self> {
+        let sandbox = Self::new(namespace)?;
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "/etc"]).arg(sandbox.path("etc"));
+        run(copy, COMMAND_TIMEOUT)?.succeeded()?;
         Ok(sandbox)
     }
 
@@ -87,8 +101,8 @@ impl Sandbox {
         Ok(command)
     }
 
-    /// Writes a file: `lib/…` is `/var/lib`, `run/…` is `/run`, `containers/…` is `/etc/containers` and `home/…` is
-    /// `$HOME`. The returned path is valid inside and outside the sandbox.
+    /// Writes a file: `lib/…` is `/var/lib`, `run/…` is `/run`, `containers/…` is `/etc/containers`, `home/…` is
+    /// `$HOME`, and `etc/…` is `/etc` if the sandbox has its own. The returned path is valid inside and outside the sandbox.
     pub fn write(&self, path: &str, content: &str) -> Result<PathBuf> {
         let path = self.path(path);
         if let Some(folder) = path.parent() {

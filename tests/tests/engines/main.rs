@@ -11,5 +11,6 @@ mod isolation;
 mod quota;
 mod real_registry;
 mod round_trips;
+mod setup;
 mod support;
 mod tunnel_down;

@@ -1,0 +1,153 @@
+//! The engines: a row each.
+//!
+//! Must never touch the machine: a plan is made from what is known of it.
+
+mod buildkit;
+mod containerd;
+mod containers;
+mod desktop;
+mod docker;
+mod kubernetes;
+
+use super::machine::Machine;
+use super::{Plan, Target};
+use std::fmt;
+
+/// Why there is no plan: the engine's config forbids it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PlanError(pub String);
+
+/// An engine that `setup` knows.
+pub struct Engine {
+    /// As it is called on the command line.
+    pub name: &'static str,
+    /// Its programs. It is installed if one of them is.
+    pub programs: &'static [&'static str],
+    /// How far it was tried.
+    pub evidence: &'static str,
+    plan: fn(&Target, &Machine) -> Result<Plan, PlanError>,
+}
+
+/// All engines.
+pub const ENGINES: &[Engine] = &[
+    Engine {
+        name: "docker",
+        programs: &["docker", "dockerd"],
+        evidence: "tested with 20.10.24 (classic store) and 28.5.2 (containerd store)",
+        plan: docker::docker,
+    },
+    Engine {
+        name: "containerd",
+        programs: &["containerd"],
+        evidence: "tested with 1.6.20, 1.7.24 and 2.1.9",
+        plan: containerd::containerd,
+    },
+    Engine {
+        name: "nerdctl",
+        programs: &["nerdctl"],
+        evidence: "written from its documentation",
+        plan: containerd::nerdctl,
+    },
+    Engine {
+        name: "podman",
+        programs: &["podman", "buildah", "skopeo"],
+        evidence: "tested with podman 4.3.1 and 5.8.6, skopeo 1.9.3 and 1.22.0, buildah 1.43.2",
+        plan: containers::podman,
+    },
+    Engine {
+        name: "cri-o",
+        programs: &["crio"],
+        evidence: "written from its documentation",
+        plan: containers::cri_o,
+    },
+    Engine {
+        name: "k3s",
+        programs: &["k3s"],
+        evidence: "written from its documentation",
+        plan: kubernetes::k3s,
+    },
+    Engine {
+        name: "rke2",
+        programs: &["rke2"],
+        evidence: "written from its documentation",
+        plan: kubernetes::rke2,
+    },
+    Engine {
+        name: "buildkitd",
+        programs: &["buildkitd"],
+        evidence: "written from its documentation",
+        plan: buildkit::buildkitd,
+    },
+    Engine {
+        name: "buildx",
+        programs: &["docker-buildx"],
+        evidence: "written from its documentation",
+        plan: buildkit::buildx,
+    },
+    Engine {
+        name: "minikube",
+        programs: &["minikube"],
+        evidence: "written from its documentation",
+        plan: desktop::minikube,
+    },
+    Engine {
+        name: "kind",
+        programs: &["kind"],
+        evidence: "written from its documentation",
+        plan: desktop::kind,
+    },
+    Engine {
+        name: "colima",
+        programs: &["colima"],
+        evidence: "written from its documentation",
+        plan: desktop::colima,
+    },
+    Engine {
+        name: "orbstack",
+        programs: &["orb"],
+        evidence: "written from its documentation",
+        plan: desktop::orbstack,
+    },
+    Engine {
+        name: "docker-desktop",
+        programs: &["docker-desktop"],
+        evidence: "written from its documentation",
+        plan: desktop::docker_desktop,
+    },
+];
+
+impl Engine {
+    /// The engine with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ENGINES.iter().find(|engine| engine.name == name)
+    }
+
+    /// What is to be done for it.
+    ///
+    /// # Errors
+    /// If its config has something that excludes a mirror.
+    pub fn plan(&self, target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
+        (self.plan)(target, machine)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A path of keys.
+fn keys<const N: usize>(keys: [&str; N]) -> Vec<String> {
+    keys.map(str::to_owned).to_vec()
+}
+
+/// A command, as a reload has it.
+fn words(command: &str) -> Vec<String> {
+    command.split(' ').map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Each editor: merge, undo, undo after an edit, idempotence, and files that are not valid.
+
+use super::*;
+use serde_json::json;
+
+fn path(keys: &str) -> Vec<String> {
+    keys.split('|').map(str::to_owned).collect()
+}
+
+fn set(keys: &str, value: Value) -> Change {
+    Change::Set(path(keys), value)
+}
+
+fn first(keys: &str, text: &str) -> Change {
+    Change::First(path(keys), text.into())
+}
+
+fn registry(location: &str) -> Change {
+    let table = json!({ "prefix": "docker.io", "location": location, "mirror": [{ "location": "m", "insecure": true }] });
+    Change::Table(path("registry"), "prefix", table.as_object().unwrap().clone())
+}
+
+/// Format, text before, changes, text after, an edit of the user in the text after, and what an undo then leaves.
+type Case = (Format, &'static str, Vec<Change>, &'static str, (&'static str, &'static str), &'static str);
+
+fn cases() -> Vec<Case> {
+    let hosts = || {
+        vec![
+            set("server", json!("https://o")),
+            set("capabilities", json!(["push"])),
+            set("host|http://m", json!({ "capabilities": ["pull"] })),
+        ]
+    };
+    vec![
+        (
+            Format::Json,
+            "{\n    \"dns\": [\"1.1.1.1\"],\n\n    \"registry-mirrors\": [\"http://other\"]\n}\n",
+            vec![first("registry-mirrors", "http://m")],
+            "{\n    \"dns\": [\"1.1.1.1\"],\n\n    \"registry-mirrors\": [\"http://m\", \"http://other\"]\n}\n",
+            ("\"1.1.1.1\"", "\"9.9.9.9\""),
+            "{\n    \"dns\": [\"9.9.9.9\"],\n\n    \"registry-mirrors\": [\"http://other\"]\n}\n",
+        ),
+        (
+            Format::Json,
+            "{\"debug\":true}",
+            vec![first("registry-mirrors", "http://m")],
+            "{\n  \"debug\":true,\n  \"registry-mirrors\": [\"http://m\"]\n}",
+            ("true", "false"),
+            "{\n  \"debug\":false\n}",
+        ),
+        (
+            Format::Toml,
+            "# mine\nserver = \"https://x\" # why\n\n[host.\"https://corp\"]\n  capabilities = [\"pull\"]\n",
+            hosts(),
+            "# mine\nserver = \"https://o\" # why\ncapabilities = [\"push\"]\n\n[host.\"http://m\"]\ncapabilities = [\"pull\"]\n\n\
+             [host.\"https://corp\"]\n  capabilities = [\"pull\"]\n",
+            ("[host.\"https://corp\"]\n", "[host.\"https://corp\"]\n  skip_verify = true\n"),
+            "# mine\nserver = \"https://x\" # why\n\n[host.\"https://corp\"]\n  skip_verify = true\n  capabilities = [\"pull\"]\n",
+        ),
+        (
+            Format::Toml,
+            "version = 2\n\n[plugins]\n  [plugins.\"a.cri\"]\n    sandbox = \"x\" # keep\n  [plugins.\"opt\"]\n    path = \"p\"\n",
+            vec![set("plugins|a.cri|registry|config_path", json!("/c"))],
+            "version = 2\n\n[plugins]\n  [plugins.\"a.cri\"]\n    sandbox = \"x\" # keep\n\n\
+             [plugins.\"a.cri\".registry]\nconfig_path = \"/c\"\n  [plugins.\"opt\"]\n    path = \"p\"\n",
+            ("\"x\"", "\"y\""),
+            "version = 2\n\n[plugins]\n  [plugins.\"a.cri\"]\n    sandbox = \"y\" # keep\n  [plugins.\"opt\"]\n    path = \"p\"\n",
+        ),
+        (
+            Format::Toml,
+            "[[registry]]\nlocation = \"quay.io\"\n",
+            vec![registry("here")],
+            "[[registry]]\nlocation = \"quay.io\"\n\n[[registry]]\nlocation = \"here\"\nprefix = \"docker.io\"\n\n\
+             [[registry.mirror]]\ninsecure = true\nlocation = \"m\"\n",
+            ("\"quay.io\"", "\"gcr.io\""),
+            "[[registry]]\nlocation = \"gcr.io\"\n",
+        ),
+        (
+            Format::Toml,
+            "debug = true\n[registry.\"docker.io\"]\nmirrors = [\"corp\"]\n",
+            vec![first("registry|docker.io|mirrors", "m:1"), set("registry|m:1|http", json!(true))],
+            "debug = true\n[registry.\"docker.io\"]\nmirrors = [\"m:1\", \"corp\"]\n\n[registry.\"m:1\"]\nhttp = true\n",
+            ("debug = true", "debug = false"),
+            "debug = false\n[registry.\"docker.io\"]\nmirrors = [\"corp\"]\n",
+        ),
+    ]
+}
+
+#[test]
+fn files_are_merged_and_changed_back() {
+    for (format, before, changes, after, (old, new), left) in cases() {
+        let changed = format.apply(before, &changes).unwrap();
+        assert_eq!(changed, after);
+        assert_eq!(format.apply(&changed, &changes).unwrap(), changed, "a second time");
+        assert_eq!(format.undo(&changed, Some(before), &changed).unwrap().as_deref(), Some(before));
+        let edited = changed.replacen(old, new, 1);
+        assert_ne!(edited, changed);
+        assert_eq!(format.undo(&edited, Some(before), &changed).unwrap().as_deref(), Some(left));
+    }
+}
+
+#[test]
+fn a_new_file_disappears_unless_the_user_adds_to_it() {
+    for (format, changes, addition) in [
+        (Format::Json, vec![first("registry-mirrors", "http://m")], ("{", "{\"debug\": true,")),
+        (Format::Toml, vec![registry("here")], ("[[registry]]", "debug = true\n[[registry]]")),
+        (
+            Format::Toml,
+            vec![set("host|http://m", json!({ "capabilities": ["pull"] }))],
+            ("[host", "debug = true\n[host"),
+        ),
+    ] {
+        let new = format.apply("", &changes).unwrap();
+        assert_eq!(format.undo(&new, None, &new).unwrap(), None);
+        let spaced = new.clone() + "\n";
+        assert_eq!(format.undo(&spaced, None, &new).unwrap(), None, "{spaced}");
+        let edited = new.replacen(addition.0, addition.1, 1);
+        let left = format.undo(&edited, None, &new).unwrap().unwrap();
+        assert_eq!(format.value(&left).unwrap(), json!({ "debug": true }), "{left}");
+    }
+}
+
+#[test]
+fn what_the_user_changed_or_removed_of_ours_stays_so() {
+    let changes = [set("server", json!("https://o")), set("a|b", json!(1))];
+    let after = Format::Toml.apply("", &changes).unwrap();
+    for (now, left) in [
+        ("server = \"mine\"\n[a]\nb = 1\n", Some("server = \"mine\"\n")),
+        ("[a]\nb = 2\n", Some("[a]\nb = 2\n")),
+        ("", None),
+    ] {
+        assert_eq!(Format::Toml.undo(now, None, &after).unwrap().as_deref(), left);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_valid_is_refused_with_its_line() {
+    for (format, text, line) in [
+        (Format::Json, "{\n  \"debug\": true,\n}\n", 3),
+        (Format::Json, "{\n  // a comment\n}\n", 2),
+        (Format::Json, "{\n  \"password\": \"hunter2\"", 2),
+        (Format::Toml, "a = 1\n\n[b\n", 3),
+        (Format::Toml, "password = hunter2\n", 1),
+    ] {
+        let error = format.apply(text, &[first("x", "y")]).unwrap_err();
+        let FormatError::Invalid { line: found, message } = &error else { panic!("{error:?}") };
+        assert_eq!(*found, line, "{text}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    for (format, text) in [
+        (Format::Json, "[]"),
+        (Format::Json, "{\"x\": 1}"),
+        (Format::Toml, "x = 1"),
+        (Format::Toml, "x.y = 1"),
+    ] {
+        let error = format.apply(text, &[first("x", "y"), first("x|y", "z")]).unwrap_err();
+        assert!(matches!(error, FormatError::Type(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn yaml_is_written_whole_or_not_at_all() {
+    let changes = [
+        set("mirrors|docker.io|endpoint", json!(["http://m"])),
+        set("mirrors|*|endpoint", json!(["http://m"])),
+    ];
+    let new = Format::Yaml.apply("", &changes).unwrap();
+    let body = "mirrors:\n  \"*\":\n    endpoint:\n      - \"http://m\"\n  docker.io:\n    endpoint:\n      - \"http://m\"\n";
+    assert_eq!(new.strip_prefix(HEADER).unwrap(), body);
+    assert_eq!(Format::Yaml.apply(&new, &changes).unwrap(), new);
+    assert_eq!(Format::Yaml.undo(&new, None, &new).unwrap(), None);
+    let edited = new.clone() + "configs: {}\n";
+    assert_eq!(Format::Yaml.apply(&edited, &changes), Err(FormatError::ByHand(body.into())));
+    assert_eq!(Format::Yaml.undo(&edited, None, &new), Err(FormatError::ByHand(body.into())));
+}
