@@ -180,9 +180,16 @@ impl LossAccount {
         compensation(self.base_loss())
     }
 
-    /// The same for Startup: from the loss of rounds in which no queue can have overflowed.
+    /// The same for Startup.
     pub(super) fn startup_compensation(&self) -> f64 {
-        compensation(self.base_loss.unwrap_or(self.startup.loss_rate()))
+        compensation(self.early_base_loss().unwrap_or(0.0))
+    }
+
+    /// The path's own loss rate, until the first Down phase that of the rounds in which no queue can have overflowed.
+    /// After Resume, there are none.
+    pub(super) fn early_base_loss(&self) -> Option<f64> {
+        let startup = || (self.startup.bytes() > 0).then(|| self.startup.loss_rate());
+        self.base_loss.or_else(startup)
     }
 
     /// Loss rate of the packets sent in the last Up phase, if any are acknowledged or declared lost.
