@@ -270,6 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn startup_shows_the_base_loss_until_the_first_down_phase() {
+        let start = Instant::now();
+        let mut loss_account = LossAccount::new(start, 1000);
+        assert_eq!(loss_account.early_base_loss(), None);
+        loss_account.on_ack(start + RTT, start, 900_000);
+        loss_account.on_loss(start, 100_000, false);
+        let round = loss_account.end_round();
+        loss_account.add_startup_round(round);
+        assert_eq!(loss_account.early_base_loss(), Some(0.1));
+        epoch(&mut loss_account, start + RTT * 2, EpochKind::ProbeDown, 0);
+        loss_account.begin_epoch(start + RTT * 4, EpochKind::Other);
+        loss_account.update_base_loss(start + RTT * 9, RTT);
+        assert_eq!(loss_account.early_base_loss(), Some(0.0));
+    }
+
+    #[test]
     fn compensation_is_capped_and_outages_are_ignored() {
         let start = Instant::now();
         let mut loss_account = LossAccount::new(start, 1000);
