@@ -135,12 +135,12 @@ impl Session {
         self.beside.is_welcome.store(true, Ordering::Relaxed);
     }
 
-    /// The part of what the server sent lately that was lost, if the server says so.
+    /// The part of what the server sent lately that was lost since it sent too much, if the server says so.
     pub(super) fn loss(&self) -> Option<f64> {
         self.beside.sent.lock().loss
     }
 
-    /// The server has sent so many packets until now, and so many of them were lost.
+    /// The server has sent so many packets until now, and so many of them were lost since it sent too much.
     pub(super) fn set_sent(&self, packets: u64, lost: u64) {
         let mut sent = self.beside.sent.lock();
         let (more, more_lost) = (packets.saturating_sub(sent.packets), lost.saturating_sub(sent.lost));

@@ -48,7 +48,7 @@ pub struct Measured {
     /// RTT without queues.
     pub min_rtt: Option<Duration>,
     /// Loss rate of the path itself, which does not depend on the sending rate.
-    pub loss: f64,
+    pub loss: Option<f64>,
     /// What a later connection can reuse, once a bulk transfer has measured it.
     pub memory: Option<PathMemory>,
 }

@@ -172,7 +172,7 @@ impl Algorithm for Fixed {
             window: self.window(),
             rate: Some(Rate::measured(self.rate)),
             min_rtt: self.smoothed_rtt.map(|_| self.min_rtt.get()),
-            loss: 1.0 - self.delivered_share(),
+            loss: Some(1.0 - self.delivered_share()),
             memory: None,
         }
     }

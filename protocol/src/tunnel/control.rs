@@ -89,7 +89,8 @@ pub enum ControlMessage {
     Sent {
         /// Packets sent.
         packets: u64,
-        /// Those of them that were lost.
+        /// Those of them that were lost because too much was sent. What a lossy line loses at any rate is left out, so
+        /// that it can be told from a policer.
         lost: u64,
     },
 }

@@ -118,7 +118,7 @@ fn trace() {
             point.in_flight / 1000,
             millis(point.queue_delay),
             (point.lost_bytes - lost) / 1000,
-            point.measured.loss * 100.0,
+            point.measured.loss.unwrap_or_default() * 100.0,
         );
         lost = point.lost_bytes;
     }

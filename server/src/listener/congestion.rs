@@ -1,12 +1,14 @@
-//! One connection's congestion control: the client's choice within the operator's limit, and the cached
-//! measurements of its path.
+//! One connection's congestion control: the client's choice within the operator's limit, the cached measurements of
+//! its path, and what the client is told of its loss.
 //!
 //! Must never decide how fast to send: `docxy_protocol::congestion` does.
 
 use super::network::Network;
 use super::path_cache::PathCache;
 use docxy_protocol::congestion::{Choice, Handle, PathMemory, Rate};
+use docxy_protocol::control::ControlMessage;
 use docxy_protocol::link::ClientName;
+use docxy_transport::Path;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -72,6 +74,42 @@ impl PathObserver {
             tracing::info!(rate = %memory.rate, min_rtt = ?memory.min_rtt, "path is in the cache");
             self.handle.recall(memory);
         }
+    }
+}
+
+/// Packets since the last notice that are much: 1 Mbit/s. Of so many, a loss of some percent can be told from none.
+const PACKETS_PER_NOTICE_MIN: u64 = 100;
+
+/// What a client was told of the packets that were sent to it.
+#[derive(Debug, Default)]
+pub(super) struct LossNotices {
+    packets: u64,
+    lost: u64,
+    /// Those of the lost packets that the path does not lose at any rate.
+    excess: u64,
+}
+
+impl LossNotices {
+    /// The next notice, if much was sent since the last one. `base` is the loss rate of the path itself.
+    pub(super) fn next(&mut self, path: &Path, base: f64) -> Option<ControlMessage> {
+        let packets = path.packets_sent.saturating_sub(self.packets);
+        if packets < PACKETS_PER_NOTICE_MIN {
+            return None;
+        }
+        let lost = path.packets_lost.saturating_sub(self.lost);
+        self.excess += lost.saturating_sub((packets as f64 * base) as u64);
+        (self.packets, self.lost) = (path.packets_sent, path.packets_lost);
+        Some(ControlMessage::Sent { packets: self.packets, lost: self.excess })
+    }
+}
+
+/// The loss rate of the path itself. Before it is measured, any loss may be that of the path: for about two seconds
+/// after a connection has resumed at a rate from the cache.
+pub(super) fn base_loss(congestion: &Handle) -> f64 {
+    match congestion.choice() {
+        Choice::Auto => congestion.measured().loss.unwrap_or(1.0),
+        // They can't tell: they do not send less from time to time.
+        Choice::Fixed(_) | Choice::Cubic => 0.0,
     }
 }
 
@@ -145,6 +183,23 @@ mod tests {
             observer.observe(address("192.0.2.1:1000"), Some(memory("50 Mbit/s")), now);
         }
         assert_eq!(cached("192.0.2.1", start + Duration::from_secs(61 * 60)), None);
+    }
+
+    #[test]
+    fn what_the_path_loses_at_any_rate_is_not_told() {
+        let mut notices = LossNotices::default();
+        let mut path = Path::default();
+        let mut told = |packets, lost, base| {
+            path.packets_sent += packets;
+            path.packets_lost += lost;
+            notices.next(&path, base)
+        };
+        let sent = |packets, lost| Some(ControlMessage::Sent { packets, lost });
+        assert_eq!(told(1000, 100, 0.1), sent(1000, 0), "chance");
+        assert_eq!(told(1000, 90, 0.1), sent(2000, 0), "less than usual");
+        assert_eq!(told(1000, 240, 0.0), sent(3000, 240), "a policer");
+        assert_eq!(told(99, 50, 0.0), None, "little");
+        assert_eq!(told(901, 150, 0.1), sent(4000, 340), "both");
     }
 
     #[test]

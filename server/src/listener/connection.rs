@@ -4,7 +4,7 @@
 //! other clients.
 
 use super::client_connections::ClientConnections;
-use super::congestion::{PathObserver, within_limit};
+use super::congestion::{LossNotices, PathObserver, base_loss, within_limit};
 use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
@@ -24,7 +24,7 @@ use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
 use docxy_protocol::version::{PREAMBLE_BYTES, parse_preamble, upgrade_client};
-use docxy_transport::{Incoming, Path, ReadError, ReceiveStream, SendStream, Session};
+use docxy_transport::{Incoming, ReadError, ReceiveStream, SendStream, Session};
 use futures_util::FutureExt as _;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -59,9 +59,6 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a client to which much is sent is told what was lost.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Packets since the last notice that are much: 1 Mbit/s. Of so many, a loss of some percent can be told from none.
-const PACKETS_PER_NOTICE_MIN: u64 = 100;
 
 /// How often a connection's bytes are added to the client's usage.
 const USAGE_INTERVAL: Duration = Duration::from_secs(10);
@@ -200,7 +197,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
     let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
     let mut loss_interval = tokio::time::interval(LOSS_INTERVAL);
-    let mut packets_told = 0;
+    let mut loss_notices = LossNotices::default();
     let mut draining = false;
     loop {
         tokio::select! {
@@ -228,10 +225,8 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
                 observer.update(remote(), Instant::now());
             }
             _ = loss_interval.tick() => {
-                let Path { packets_sent: packets, packets_lost: lost, .. } = session.path();
-                if packets - packets_told >= PACKETS_PER_NOTICE_MIN {
-                    packets_told = packets;
-                    notify(&mut control, &ControlMessage::Sent { packets, lost }).await;
+                if let Some(notice) = loss_notices.next(&session.path(), base_loss(session.congestion())) {
+                    notify(&mut control, &notice).await;
                 }
             }
             stream = session.accept() => match stream {

@@ -22,7 +22,7 @@ pub(crate) struct Treatment {
     pub(crate) rate: f64,
     /// Each session receives so much, and then nothing.
     pub(crate) stops_after: Option<u64>,
-    /// The part that is lost.
+    /// The part that is lost since too much is sent.
     pub(crate) loss: f64,
 }
 

@@ -180,9 +180,16 @@ impl LossAccount {
         compensation(self.base_loss())
     }
 
-    /// The same for Startup: from the loss of rounds in which no queue can have overflowed.
+    /// The same for Startup.
     pub(super) fn startup_compensation(&self) -> f64 {
-        compensation(self.base_loss.unwrap_or(self.startup.loss_rate()))
+        compensation(self.early_base_loss().unwrap_or(0.0))
+    }
+
+    /// The path's own loss rate, until the first Down phase that of the rounds in which no queue can have overflowed.
+    /// After Resume, there are none.
+    pub(super) fn early_base_loss(&self) -> Option<f64> {
+        let startup = || (self.startup.bytes() > 0).then(|| self.startup.loss_rate());
+        self.base_loss.or_else(startup)
     }
 
     /// Loss rate of the packets sent in the last Up phase, if any are acknowledged or declared lost.
@@ -260,6 +267,22 @@ mod tests {
         }
         assert!((0.049..0.051).contains(&loss_account.base_loss()), "{}", loss_account.base_loss());
         assert_eq!(loss_account.probe_up_loss(), Some(0.3));
+    }
+
+    #[test]
+    fn startup_shows_the_base_loss_until_the_first_down_phase() {
+        let start = Instant::now();
+        let mut loss_account = LossAccount::new(start, 1000);
+        assert_eq!(loss_account.early_base_loss(), None);
+        loss_account.on_ack(start + RTT, start, 900_000);
+        loss_account.on_loss(start, 100_000, false);
+        let round = loss_account.end_round();
+        loss_account.add_startup_round(round);
+        assert_eq!(loss_account.early_base_loss(), Some(0.1));
+        epoch(&mut loss_account, start + RTT * 2, EpochKind::ProbeDown, 0);
+        loss_account.begin_epoch(start + RTT * 4, EpochKind::Other);
+        loss_account.update_base_loss(start + RTT * 9, RTT);
+        assert_eq!(loss_account.early_base_loss(), Some(0.0));
     }
 
     #[test]

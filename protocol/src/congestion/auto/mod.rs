@@ -346,7 +346,7 @@ impl Algorithm for Auto {
             window: self.window(),
             rate: has_min_rtt.then(|| Rate::measured(self.path.max_rate.get())),
             min_rtt: self.path.rtt.measured_min(),
-            loss: self.path.loss_account.base_loss(),
+            loss: self.path.loss_account.early_base_loss(),
             memory: self.memory,
         }
     }
