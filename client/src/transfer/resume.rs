@@ -162,7 +162,7 @@ impl ResumableBody {
                             self.last_fault = None;
                             bytes
                         }
-                        Err(error @ ExchangeError::SessionLost(_)) => {
+                        Err(error @ ExchangeError::RunningClientLost) => {
                             self.interrupted(error)?;
                             continue;
                         }
@@ -265,7 +265,7 @@ impl ResumableBody {
         let fault = error.to_fault();
         // A part may have come over another session than the one in use.
         let is_closed = |session: &Session| session.transport().close_reason().is_some();
-        let is_lost = matches!(error, ExchangeError::SessionLost(_));
+        let is_lost = matches!(error, ExchangeError::SessionLost(_) | ExchangeError::RunningClientLost);
         if is_lost && source.session.as_ref().is_none_or(is_closed) {
             source.lost = source.session.take().map(Session::into_lost).or_else(|| source.lost.take());
         }
