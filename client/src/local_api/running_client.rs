@@ -44,11 +44,7 @@ pub(crate) struct LocalBody(Pin<Box<dyn AsyncRead + Send>>);
 
 impl RunningClient {
     /// The first client at one of these sockets that has these settings, for a command that has a link of its own, or none.
-    pub(crate) async fn find(
-        sockets: Vec<PathBuf>,
-        settings: GivenSettings,
-        has_link: bool,
-    ) -> Option<Self> {
+    pub(crate) async fn find(sockets: Vec<PathBuf>, settings: GivenSettings, has_link: bool) -> Option<Self> {
         for socket in sockets {
             let running = Self { socket, settings: settings.clone(), has_link };
             match running.call(Operation::Check).await {

@@ -86,6 +86,10 @@ impl Connection {
         }
     }
 
+    fn has_link(&self) -> bool {
+        !self.tunnel.config().links.is_empty()
+    }
+
     /// Closes its own tunnel.
     pub async fn close(&self) {
         self.tunnel.close().await;
@@ -97,7 +101,9 @@ impl RegistryClient for &Connection {
         if let Some(running) = self.gateway.running_client() {
             let waits = |reason| drop(self.waits.send_replace(reason));
             match send_beside(running, request.clone(), waits).await {
-                Err(error @ ExchangeError::RunningClientLost) => waits(Some(error.to_string())),
+                Err(error @ ExchangeError::RunningClientLost) if self.has_link() => {
+                    waits(Some(error.to_string()));
+                }
                 response => return response.map_err(|error| error.to_fault()),
             }
         }

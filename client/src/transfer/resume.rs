@@ -316,7 +316,13 @@ impl ResumableBody {
                 Some(_) => Deadline::including_first_connect(until.saturating_duration_since(Instant::now())),
                 None => Deadline::at(until),
             };
-            let session = tunnel.session(need, lost, deadline).await?;
+            let session = match tunnel.session(need, lost, deadline).await {
+                // It has no link of its own.
+                Err(_) if source.asked_at.is_some() && tunnel.servers().is_empty() => {
+                    return Err(ExchangeError::RunningClientLost);
+                }
+                session => session?,
+            };
             self.guard.set_server(&session);
             source.session = Some(session);
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;

@@ -49,8 +49,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 
 /// The fault while there is no server: the last link was removed.
-const NO_LINK: &str =
-    "no link is joined: run `docxy-client join`; a running client takes the link at SIGHUP";
+const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at SIGHUP";
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
