@@ -103,7 +103,13 @@ async fn a_pull_beside_a_running_client_needs_no_link() {
     block_in_place(|| without_link(&testbed.client, &beside)).unwrap();
     assert_pulled(&beside, &layer);
     assert_eq!(relay.opened(), SESSION, "it has dialed");
+    trickle(&testbed, &publish(&testbed, 2, 30 * MIB), TRICKLE_TIME);
+    let mut left = testbed.client.start_command_without_link(&pull(&folder.path().join("left"))).unwrap();
+    wait_for_bytes(&mut testbed.client);
     block_in_place(|| testbed.client.process().kill()).unwrap();
+    let status = block_in_place(|| left.wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+    let last = left.output().lines().last().unwrap_or_default().to_owned();
+    assert!(!status.success() && last.contains("the docxy-client that served this pull has ended"), "{last}");
     let outcome = block_in_place(|| without_link(&testbed.client, &alone));
     assert!(outcome.unwrap_err().to_string().contains("docxy-client join"));
     assert!(!alone.exists());
