@@ -133,6 +133,10 @@ fn each_server_has_one_link() {
 #[test]
 fn links_are_listed_with_their_trust_and_removed_by_host() {
     let machine = Machine::new();
+    for arguments in ["links", "links trust vpn.example.org", "links remove vpn.example.org"] {
+        machine.run(arguments);
+        assert!(!machine.dir.path().join("config").exists(), "{arguments} has made it");
+    }
     let other = link("laptop").replace("vpn", "other");
     joined(&machine.run_with_input("join", &format!("{}\n{other}\n", link("laptop"))));
     let list = || text(&machine.run("links").stdout);
@@ -313,6 +317,8 @@ fn it_listens_without_a_tunnel_and_ends_at_sigterm() {
         }
     };
     TcpStream::connect::<SocketAddr>(address).expect("it listens");
+    let messages = joined(&machine.run_with_input("join", &link("laptop")));
+    assert!(messages.contains(&format!("kill -HUP {}", child.id())), "{messages}");
     let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill starts");
     assert!(sent.success());
     let output = child.wait_with_output().expect("the program ends");

@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::settings::{ConnectionFlags, ServingFlags};
@@ -140,7 +141,8 @@ pub(super) struct RunArguments {
 ///
 /// If `docxy-client run` runs as the same user, its tunnel and its cache are used. It dials itself if
 /// --link-file, --congestion, --max-rate, --leg, --proxy, --cache or --config, or their variables, say something else than
-/// the running client has, or if that is of another version. If it ends, the pull goes on with a tunnel of its own.
+/// the running client has, or if that is of another version or refused by its servers. If it ends, the pull goes on with
+/// a tunnel of its own.
 ///
 /// On success stdout gets one line: the image with the digest of its reference, ` -> `, and the path.
 #[derive(Debug, Args)]
@@ -233,7 +235,7 @@ impl Arguments {
         let refuse = |error: clap::Error| -> Self {
             // clap quotes unknown arguments.
             if error.use_stderr() && error.to_string().contains("docxy://") {
-                print_note("docxy-client: only `docxy-client join` takes a link");
+                print_note(&format!("docxy-client: {MISPLACED_LINK}"));
                 std::process::exit(2);
             }
             if let Some(why) = proxy_error(&error) {

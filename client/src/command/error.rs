@@ -9,6 +9,10 @@ use crate::settings::{LinksError, SettingsError};
 use std::io;
 use std::path::PathBuf;
 
+/// The text instead of one that would quote a link.
+pub(super) const MISPLACED_LINK: &str =
+    "a link does not belong there; `docxy-client join` takes it, and `links trust` and `links remove` do";
+
 /// Why a command failed. The text is for the user.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "most errors are documented where they are made")]
@@ -50,7 +54,7 @@ impl CommandError {
     pub fn message(&self) -> String {
         let text = self.to_string();
         match text.split_once("docxy://") {
-            Some((_, link)) if link.contains('@') => "only `docxy-client join` takes a link".to_owned(),
+            Some((_, link)) if link.contains('@') => MISPLACED_LINK.to_owned(),
             _ => text,
         }
     }

@@ -4,10 +4,13 @@
 
 use super::arguments::JoinArguments;
 use super::error::CommandError;
+use crate::local_api;
 use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_lines, store_links};
 use crate::tunnel::Trust;
+use docxy_host::private_socket::listening_process;
 use docxy_host::terminal::print_note;
 use docxy_protocol::secret::Secret;
+use futures_util::future::join_all;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), CommandError> {
@@ -23,11 +26,20 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
     for stored in store_links(&link_file, lines)? {
         print_note(&describe(&stored));
     }
-    print_note(&format!(
-        "stored in {}, which only you may read; next: docxy-client run",
-        link_file.display()
-    ));
+    let next = match running_process() {
+        Some(process) => format!("a docxy-client runs, and reads its links again at: kill -HUP {process}"),
+        None => "next: docxy-client run".to_owned(),
+    };
+    print_note(&format!("stored in {}, which only you may read; {next}", link_file.display()));
     Ok(())
+}
+
+/// The process of this user's running client.
+fn running_process() -> Option<i32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?;
+    let found = runtime
+        .block_on(join_all(local_api::socket_candidates().iter().map(|socket| listening_process(socket))));
+    found.into_iter().flatten().next()
 }
 
 fn describe(StoredLink { joined, replaced }: &StoredLink) -> String {

@@ -31,7 +31,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         let outcome = tokio::select! {
             pulled = pull::pull(&pull_request, &connection, &progress) => pulled.map_err(Into::into),
             () = shutdown.drain.cancelled() => Err(CommandError::Interrupted),
-            never = connection.tell_failures(|reason| progress.print(&format!("not connected yet: {reason}"))) => match never {},
+            never = connection.tell_failures(|text| progress.print(text)) => match never {},
         };
         connection.close().await;
         outcome

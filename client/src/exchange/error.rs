@@ -16,11 +16,16 @@ pub(crate) enum ExchangeError {
     /// The server reset the stream. That discards what was received, perhaps the head of the response.
     #[error("{0}")]
     Reset(#[source] Fault),
-    /// The session ended, or the running client that served a command. The request can be sent again on the next one:
-    /// every operation only reads.
+    /// The session ended. The request can be sent again on the next one: every operation only reads.
     #[error("{}: the connection was lost: {}", Hop::Tunnel, causes(&**.0))]
     SessionLost(#[source] Box<dyn Error + Send + Sync>),
+    /// The running client that served a command ended, or cannot serve it any more. The same holds.
+    #[error("{}: {RUNNING_CLIENT_LOST}", Hop::Tunnel)]
+    RunningClientLost,
 }
+
+/// The detail for the user. What the library that read its messages says goes to the log.
+const RUNNING_CLIENT_LOST: &str = "the docxy-client that served this pull has ended, or does not respond";
 
 impl ExchangeError {
     /// The session was lost for this reason.
@@ -47,6 +52,7 @@ impl ExchangeError {
                 let detail = format!("the connection was lost: {}", causes(&**cause));
                 Fault::new(Hop::Tunnel, FaultKind::Unreachable, detail)
             }
+            Self::RunningClientLost => Fault::new(Hop::Tunnel, FaultKind::Unreachable, RUNNING_CLIENT_LOST),
         }
     }
 

@@ -1,26 +1,44 @@
 //! The running client's end of the [local API](crate::local_api): answers the calls of commands.
 
-use crate::gateway::{Gateway, TransferEvent};
+use crate::gateway::{Gateway, Transfer, TransferEvent};
 use crate::local_api::{ALIVE_INTERVAL, Call, Message, Operation, VERSION, VERSION_FIELD};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::FRAME_BYTES_MAX;
+use futures_util::FutureExt as _;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, iter, once, unfold};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use std::convert::Infallible;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// The body of a response.
 pub(super) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 
-/// Answers a call. The status is 200 if it is served, whatever its outcome.
-pub(super) async fn respond(gateway: &Gateway, request: Request<Incoming>) -> Response<Messages> {
+/// Answers a call. The status is 200 if it is served, whatever its outcome. A command with a link of its own is left to
+/// that from `drain` on, and when the servers refuse this client.
+pub(super) async fn respond(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    drain: CancellationToken,
+) -> Response<Messages> {
     let (status, chunks) = match accept(gateway, request).await {
-        Ok(operation) => (StatusCode::OK, serve(gateway.clone(), operation)),
+        Ok(Call { operation, has_link: false, .. }) => (StatusCode::OK, serve(gateway.clone(), operation)),
+        Ok(Call { operation, .. }) => {
+            let (serving, refused) = (serve(gateway.clone(), operation), gateway.clone());
+            // An end without a message.
+            let leave = async move {
+                tokio::select! {
+                    () = drain.cancelled_owned() => {}
+                    () = refused.is_refused() => {}
+                }
+            };
+            (StatusCode::OK, serving.take_until(leave).boxed())
+        }
         Err(status) => (status, iter([]).boxed()),
     };
     let body = StreamBody::new(with_signs_of_life(chunks).map(|chunk| Ok(Frame::data(chunk))).boxed());
@@ -38,7 +56,7 @@ fn with_signs_of_life(chunks: BoxStream<'static, Bytes>) -> impl Stream<Item = B
 }
 
 /// Reads a call. Returns the status of the refusal if it cannot be served.
-async fn accept(gateway: &Gateway, request: Request<Incoming>) -> Result<Operation, StatusCode> {
+async fn accept(gateway: &Gateway, request: Request<Incoming>) -> Result<Call, StatusCode> {
     if request.method() != Method::POST || request.headers().get(&VERSION_FIELD).is_none_or(|v| v != VERSION)
     {
         return Err(StatusCode::UPGRADE_REQUIRED);
@@ -51,29 +69,47 @@ async fn accept(gateway: &Gateway, request: Request<Incoming>) -> Result<Operati
     {
         return Err(StatusCode::BAD_REQUEST);
     }
-    if gateway.has_settings(&call.settings) { Ok(call.operation) } else { Err(StatusCode::CONFLICT) }
+    if call.has_link && gateway.is_refused().now_or_never().is_some() {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    if gateway.has_settings(&call.settings) { Ok(call) } else { Err(StatusCode::CONFLICT) }
 }
 
 fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
     match operation {
         Operation::Check => iter([]).boxed(),
         Operation::Send(request) => {
-            let response = async move {
-                match gateway.send_own(request).await {
-                    Ok(response) => {
-                        let (head, body) = response.into_parts();
-                        let headers = Headers::selected(&head.headers, &[header::CONTENT_TYPE]);
-                        let head = message(&Message::Head { status: head.status.as_u16(), headers });
-                        iter([head]).chain(messages(body.events())).boxed()
+            let guard = gateway.transfers().begin(&request);
+            let reasons = Box::pin(guard.wait_reasons());
+            let sending = Box::pin(async move { gateway.send_listed(request, guard).await });
+            unfold(Some((sending, reasons)), async |waiting| {
+                let (mut sending, mut reasons) = waiting?;
+                Some(tokio::select! {
+                    sent = &mut sending => (response(sent), None),
+                    Some(reason) = reasons.next() => {
+                        (iter([message(&Message::Waits(reason))]).boxed(), Some((sending, reasons)))
                     }
-                    Err(fault) => iter([message(&Message::Fault(fault))]).boxed(),
-                }
-            };
-            once(response).flatten().boxed()
+                })
+            })
+            .flatten()
+            .boxed()
         }
         Operation::Blob(request, bytes) => {
             once(async move { messages(gateway.blob(request, bytes).await.events()) }).flatten().boxed()
         }
+    }
+}
+
+/// The messages of a response.
+fn response(sent: Result<Response<Transfer>, Fault>) -> BoxStream<'static, Bytes> {
+    match sent {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            let headers = Headers::selected(&head.headers, &[header::CONTENT_TYPE]);
+            let head = message(&Message::Head { status: head.status.as_u16(), headers });
+            iter([head]).chain(messages(body.events())).boxed()
+        }
+        Err(fault) => iter([message(&Message::Fault(fault))]).boxed(),
     }
 }
 

@@ -100,7 +100,7 @@ pub async fn serve(
         let shutdown = shutdown.clone();
         accepting.spawn(async move {
             tokio::select! {
-                () = accept(&listener, &handler, &graceful, &slots) => {}
+                () = accept(&listener, &handler, &graceful, &slots, &shutdown) => {}
                 () = shutdown.cancelled() => {}
             }
         });
@@ -144,6 +144,7 @@ async fn accept(
     handler: &Arc<Handler>,
     graceful: &GracefulShutdown,
     slots: &Arc<ConnectionSlots>,
+    drain: &CancellationToken,
 ) {
     let failures = LogLimits::default();
     loop {
@@ -151,7 +152,8 @@ async fn accept(
             Ok((stream, engine)) => {
                 // Further connections wait in the queue of the kernel.
                 let slot = slots.acquire().await;
-                let connection = graceful.watch(connection(stream, Arc::clone(handler), Arc::clone(&slot)));
+                let connection = connection(stream, Arc::clone(handler), Arc::clone(&slot), drain.clone());
+                let connection = graceful.watch(connection);
                 let span = tracing::info_span!("engine", engine = engine.map(tracing::field::display));
                 let work = async move {
                     tokio::select! {
@@ -180,13 +182,14 @@ fn connection(
     stream: Either<TcpStream, UnixStream>,
     handler: Arc<Handler>,
     slot: Arc<ConnectionSlot>,
+    drain: CancellationToken,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     let is_private = matches!(stream, Either::Right(_));
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (handler, busy) = (Arc::clone(&handler), slot.begin_request());
+        let (handler, busy, drain) = (Arc::clone(&handler), slot.begin_request(), drain.clone());
         async move {
             let response = if is_private && request.uri().path() == local_api::PATH {
-                local_calls::respond(handler.gateway(), request).await.map(EitherBody::Right)
+                local_calls::respond(handler.gateway(), request, drain).await.map(EitherBody::Right)
             } else {
                 handler.handle(request, &busy).await?.map(EitherBody::Left)
             };

@@ -4,7 +4,7 @@
 //! sent again if the connection was lost before the response.
 
 pub(crate) use crate::rate_limit::ReportedLimit;
-pub(crate) use crate::transfer::TransferEvent;
+pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub use credential_use::TokenKind;
@@ -25,7 +25,7 @@ use crate::exchange::{self, ExchangeError};
 use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
 use crate::settings::GivenSettings;
-use crate::transfer::{StallTimeout, Transfer, TransferContext, TransferGuard};
+use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
@@ -196,14 +196,28 @@ impl Gateway {
         given.are_those_of(&self.context.tunnel.config())
     }
 
+    /// Ends when no server can accept this client any more until its links change, or an operator changes that.
+    pub(crate) async fn is_refused(&self) {
+        self.context.tunnel.is_refused().await;
+    }
+
     /// Sends a request of this program itself: see [`Self::send`].
     ///
     /// # Errors
     /// A fault that names the hop that failed.
     pub async fn send_own(&self, request: Request) -> Result<Response<Transfer>, Fault> {
+        let guard = self.context.registry.begin(&request);
+        self.send_listed(request, guard).await
+    }
+
+    /// The same for a request that is listed already.
+    pub(crate) async fn send_listed(
+        &self,
+        request: Request,
+        guard: TransferGuard,
+    ) -> Result<Response<Transfer>, Fault> {
         let deadline =
             ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX);
-        let guard = self.context.registry.begin(&request);
         self.send_permitted(request, deadline, guard).await
     }
 

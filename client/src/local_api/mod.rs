@@ -56,6 +56,9 @@ pub fn socket_candidates() -> Vec<PathBuf> {
 pub(crate) struct Call {
     /// The settings that the running client must have.
     pub(crate) settings: GivenSettings,
+    /// Whether the command has a link of its own. Then it is served only while the running client can serve it well, and
+    /// goes on elsewhere when a response ends without a message.
+    pub(crate) has_link: bool,
     pub(crate) operation: Operation,
 }
 
@@ -76,7 +79,7 @@ pub(crate) enum Message {
     Head { status: u16, headers: Headers },
     /// So many bytes of the body follow.
     Bytes(u32),
-    /// Why the body waits, or that it continues.
+    /// Why the response or its body waits, or that it continues.
     Waits(Option<String>),
     /// There is nothing else to tell, for [`ALIVE_INTERVAL`].
     Alive,

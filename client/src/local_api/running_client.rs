@@ -13,7 +13,7 @@ use futures_util::stream::TryStreamExt as _;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use std::error::Error;
+use std::fmt::Display;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,21 +35,18 @@ const UNEXPECTED: &str = "it sent an unexpected message";
 pub(crate) struct RunningClient {
     socket: PathBuf,
     settings: GivenSettings,
+    /// Whether the command has a link of its own.
+    has_link: bool,
 }
 
 /// The body of a response, as the running client passes it on.
 pub(crate) struct LocalBody(Pin<Box<dyn AsyncRead + Send>>);
 
-/// Why a call has no further message.
-#[derive(Debug, thiserror::Error)]
-#[error("the docxy-client that served it has ended, or does not respond")]
-struct Lost(#[source] Box<dyn Error + Send + Sync>);
-
 impl RunningClient {
-    /// The first client at one of these sockets that has these settings.
-    pub(crate) async fn find(sockets: Vec<PathBuf>, settings: GivenSettings) -> Option<Self> {
+    /// The first client at one of these sockets that has these settings, for a command that has a link of its own, or none.
+    pub(crate) async fn find(sockets: Vec<PathBuf>, settings: GivenSettings, has_link: bool) -> Option<Self> {
         for socket in sockets {
-            let running = Self { socket, settings: settings.clone() };
+            let running = Self { socket, settings: settings.clone(), has_link };
             match running.call(Operation::Check).await {
                 Ok(_) => return Some(running),
                 Err(reason) => {
@@ -60,13 +57,18 @@ impl RunningClient {
         None
     }
 
-    /// The registry's response to a request.
+    /// The registry's response to a request. Calls `waits` with the reason if it waits, and with `None` if it continues.
     ///
     /// # Errors
-    /// [`ExchangeError::SessionLost`] if the running client has ended. Any other error is final: it has tried again itself.
-    pub(crate) async fn send(&self, request: Request) -> Result<Response<LocalBody>, ExchangeError> {
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended. Any other error is final: it has tried again
+    /// itself.
+    pub(crate) async fn send(
+        &self,
+        request: Request,
+        waits: impl Fn(Option<String>),
+    ) -> Result<Response<LocalBody>, ExchangeError> {
         let mut body = self.call(Operation::Send(request)).await.map_err(lost)?;
-        match body.message().await.map_err(lost)? {
+        match body.message(waits).await? {
             Message::Head { status, headers } => {
                 let mut response = Response::new(body);
                 *response.status_mut() = StatusCode::from_u16(status).map_err(lost)?;
@@ -81,13 +83,13 @@ impl RunningClient {
     /// These bytes of the blob that the request is for.
     ///
     /// # Errors
-    /// [`ExchangeError::SessionLost`] if the running client has ended.
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended.
     pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Result<LocalBody, ExchangeError> {
         self.call(Operation::Blob(request, bytes)).await.map_err(lost)
     }
 
     async fn call(&self, operation: Operation) -> io::Result<LocalBody> {
-        let call = Call { settings: self.settings.clone(), operation };
+        let call = Call { settings: self.settings.clone(), has_link: self.has_link, operation };
         let call = frame::encode(&call).map_err(io::Error::other)?;
         timeout(ACCEPT_TIMEOUT, self.post(call)).await?
     }
@@ -124,22 +126,21 @@ impl LocalBody {
         &mut self,
         waits: impl Fn(Option<String>),
     ) -> Result<Option<Bytes>, ExchangeError> {
-        loop {
-            match self.message().await.map_err(lost)? {
-                Message::Bytes(count) => return self.bytes(count).await.map(Some).map_err(lost),
-                Message::Waits(reason) => waits(reason),
-                Message::End => return Ok(None),
-                Message::Fault(fault) => return Err(fault.into()),
-                _ => return Err(lost(UNEXPECTED)),
-            }
+        match self.message(waits).await? {
+            Message::Bytes(count) => self.bytes(count).await.map(Some).map_err(lost),
+            Message::End => Ok(None),
+            Message::Fault(fault) => Err(fault.into()),
+            _ => Err(lost(UNEXPECTED)),
         }
     }
 
-    /// The next message that says something.
-    async fn message(&mut self) -> Result<Message, Box<dyn Error + Send + Sync>> {
+    /// The next message that does not only say that the response waits.
+    async fn message(&mut self, waits: impl Fn(Option<String>)) -> Result<Message, ExchangeError> {
         loop {
-            match timeout(SILENCE_TIMEOUT, frame::read(&mut self.0)).await?? {
+            let read = timeout(SILENCE_TIMEOUT, frame::read(&mut self.0)).await.map_err(lost)?;
+            match read.map_err(lost)? {
                 Message::Alive => {}
+                Message::Waits(reason) => waits(reason),
                 message => return Ok(message),
             }
         }
@@ -158,6 +159,7 @@ impl LocalBody {
 }
 
 /// As an engine's transfer loses its session: the rest can be requested elsewhere.
-fn lost(cause: impl Into<Box<dyn Error + Send + Sync>>) -> ExchangeError {
-    ExchangeError::lost(Lost(cause.into()))
+fn lost(cause: impl Display) -> ExchangeError {
+    tracing::info!(%cause, "the running client is lost");
+    ExchangeError::RunningClientLost
 }

@@ -14,14 +14,15 @@ use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::Request;
-use docxy_protocol::text::CleanText;
 use futures_util::FutureExt as _;
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, try_unfold};
 use http::Response;
 use http_body_util::BodyExt as _;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
+use tokio::sync::watch;
 
 /// A way to the registries.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Connection {
     /// Once it is started, it serves the rest of the pull.
     tunnel: Tunnel,
     gateway: Gateway,
+    /// Why the running client has no response yet.
+    waits: watch::Sender<Option<String>>,
 }
 
 impl Connection {
@@ -41,14 +44,17 @@ impl Connection {
         given: GivenSettings,
         config: TunnelConfig,
     ) -> Result<Self, SettingsError> {
-        let running = RunningClient::find(sockets, given).await;
+        let is_closed =
+            |socket: &PathBuf| socket.metadata().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+        let of_another_user = sockets.iter().any(is_closed);
+        let running = RunningClient::find(sockets, given, !config.links.is_empty()).await;
         if running.is_none() && config.links.is_empty() {
-            return Err(SettingsError::NoLink);
+            return Err(if of_another_user { SettingsError::NoOwnLink } else { SettingsError::NoLink });
         }
         let metadata = Metadata::open(config.cache.as_deref());
         let tunnel = Tunnel::on_demand(config);
         let gateway = Gateway::new(tunnel.clone(), DEFAULT_STALL_TIMEOUT, metadata).beside(running);
-        Ok(Self { tunnel, gateway })
+        Ok(Self { tunnel, gateway, waits: watch::Sender::default() })
     }
 
     /// What the requests go through, for the user.
@@ -62,9 +68,26 @@ impl Connection {
         servers.join(" or ")
     }
 
-    /// Tells why its own tunnel is not connected yet, each time that the reason changes. Never ends.
-    pub async fn tell_failures(&self, tell: impl Fn(&CleanText)) -> Infallible {
-        self.tunnel.tell_failures(tell).await
+    /// Tells why there is no response yet, or why its own tunnel is not connected, each time that the reason changes. Never
+    /// ends.
+    pub async fn tell_failures(&self, tell: impl Fn(&str)) -> Infallible {
+        let mut waits = self.waits.subscribe();
+        let of_running_client = async {
+            while waits.changed().await.is_ok() {
+                if let Some(reason) = &*waits.borrow_and_update() {
+                    tell(&format!("waiting: {reason}"));
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            never = of_running_client => never,
+            never = self.tunnel.tell_failures(|reason| tell(&format!("not connected yet: {reason}"))) => never,
+        }
+    }
+
+    fn has_link(&self) -> bool {
+        !self.tunnel.config().links.is_empty()
     }
 
     /// Closes its own tunnel.
@@ -76,9 +99,10 @@ impl Connection {
 impl RegistryClient for &Connection {
     async fn send(&self, request: Request) -> Result<Response<Bytes>, Fault> {
         if let Some(running) = self.gateway.running_client() {
-            match send_beside(running, request.clone()).await {
-                Err(error @ ExchangeError::SessionLost(_)) => {
-                    tracing::info!(%error, "connecting to the server");
+            let waits = |reason| drop(self.waits.send_replace(reason));
+            match send_beside(running, request.clone(), waits).await {
+                Err(error @ ExchangeError::RunningClientLost) if self.has_link() => {
+                    waits(Some(error.to_string()));
                 }
                 response => return response.map_err(|error| error.to_fault()),
             }
@@ -92,8 +116,12 @@ impl RegistryClient for &Connection {
     }
 }
 
-async fn send_beside(running: &RunningClient, request: Request) -> Result<Response<Bytes>, ExchangeError> {
-    let (head, body) = running.send(request).await?.into_parts();
+async fn send_beside(
+    running: &RunningClient,
+    request: Request,
+    waits: impl Fn(Option<String>),
+) -> Result<Response<Bytes>, ExchangeError> {
+    let (head, body) = running.send(request, waits).await?.into_parts();
     let chunks = try_unfold(body, async |mut body| body.next(drop).await.map(|next| Some((next?, body))));
     Ok(Response::from_parts(head, manifest_bytes(chunks).await?))
 }

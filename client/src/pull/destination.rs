@@ -22,6 +22,9 @@ pub enum DestinationError {
     #[error("{} would be compressed twice: a name that ends in .tar makes an archive, any other a \
              directory", .0.display())]
     Compressed(PathBuf),
+    /// As many programs name stdout.
+    #[error("docxy-client pull cannot write to stdout: name a file that ends in .tar with -o, and load that")]
+    Stdout,
     /// Not the name of a new file.
     #[error("{} is not a name for a new file or directory", .0.display())]
     NoName(PathBuf),
@@ -54,6 +57,9 @@ impl Destination {
     /// # Errors
     /// If the path cannot be written to.
     pub fn new(path: PathBuf, force: bool) -> Result<Self, DestinationError> {
+        if path.as_os_str() == "-" {
+            return Err(DestinationError::Stdout);
+        }
         let Some(name) = path.file_name() else {
             return Err(DestinationError::NoName(path));
         };
@@ -129,6 +135,13 @@ mod tests {
         ] {
             let platform: Option<Platform> = platform.map(|p| p.parse().unwrap());
             assert_eq!(default_name(&image.parse().unwrap(), platform.as_ref()), expected);
+        }
+    }
+
+    #[test]
+    fn stdout_is_not_taken_for_a_directory() {
+        for force in [false, true] {
+            assert!(matches!(Destination::new("-".into(), force), Err(DestinationError::Stdout)));
         }
     }
 

@@ -6,7 +6,7 @@ use docxy_protocol::manifest::ManifestError;
 use docxy_protocol::platform::PlatformError;
 use http::StatusCode;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the image was not fetched. `what` names the content.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +36,23 @@ pub enum PullError {
     /// An image without an index is for another platform.
     #[error("the image is for {found} only, not for {wanted}")]
     OtherPlatform { wanted: String, found: String },
+    /// Something came there during the pull.
+    #[error(
+        "{} was made during this pull, perhaps by another one, and is not replaced: choose another with -o, or pass --force",
+        .0.display()
+    )]
+    Exists(PathBuf),
     /// The disk failed.
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     /// The disk failed within a blob.
     #[error("writing {what}: {source}")]
     WriteBlob { what: String, source: io::Error },
+}
+
+impl PullError {
+    /// The image cannot be written to `path`.
+    pub(super) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), source }
+    }
 }

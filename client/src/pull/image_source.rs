@@ -22,6 +22,10 @@ use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::fmt::Display;
 
+/// How an account is used.
+const BY_AN_ENGINE: &str = "docxy-client pull has no accounts yet, so pull the image with an engine through \
+                            `docxy-client run`, after `docker login 127.0.0.1:5080`";
+
 /// The bytes of a blob, from its first to its last, and why they wait.
 pub(super) type BlobEvents<'a> = BoxStream<'a, Result<TransferEvent, Fault>>;
 
@@ -115,14 +119,13 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             }
             // Docker Hub responds the same for private and missing images.
             said if is_denied => {
-                let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-                format!(
-                    "{said}\nIs the name right? If the image is private: docxy-client pull has no accounts yet, so pull \
-                     it with an engine through `docxy-client run`, after `docker login 127.0.0.1:5080`"
-                )
+                format!("{}\nIs the name right? If the image is private: {BY_AN_ENGINE}", after_colon(said))
             }
-            Some(said) => format!(": {said}"),
-            None => String::new(),
+            // The server advises an account.
+            said if status == StatusCode::TOO_MANY_REQUESTS && registry.is_docker_hub() => {
+                format!("{}\nTo use an account: {BY_AN_ENGINE}", after_colon(said))
+            }
+            said => after_colon(said),
         };
         PullError::Refused { what, status, message }
     }
@@ -142,6 +145,10 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             .with_authorization(Authorization::Public)
             .with_headers(Headers::filter_request(&headers))
     }
+}
+
+fn after_colon(said: Option<impl Display>) -> String {
+    said.map(|said| format!(": {said}")).unwrap_or_default()
 }
 
 /// Compares a digest or a size with the expected one.
@@ -205,6 +212,8 @@ mod tests {
             ),
             "{error:?}"
         );
+        let used_up = manifest(vec![response(429, body)], "latest").await.unwrap_err().to_string();
+        assert!(used_up.contains("429") && used_up.contains("pull has no accounts yet"), "{used_up}");
         let error = manifest(vec![response(404, "<html>")], "latest").await.unwrap_err().to_string();
         assert!(error.ends_with("the registry responded 404 Not Found"), "{error}");
     }

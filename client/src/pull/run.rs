@@ -57,7 +57,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             .buffer_unordered(CONCURRENT_BLOBS)
             .try_for_each(async |_| Ok(()))
             .await?;
-        staged.publish(&self.pull_request.destination).map_err(|e| self.disk(e))?;
+        staged.publish(&self.pull_request.destination)?;
         self.progress.end(bytes, began.elapsed());
         Ok(asked_for)
     }
@@ -151,7 +151,7 @@ impl<A: RegistryClient> Pull<'_, A> {
     }
 
     fn disk(&self, source: io::Error) -> PullError {
-        PullError::Write { path: self.pull_request.destination.path.clone(), source }
+        PullError::write(&self.pull_request.destination.path, source)
     }
 }
 

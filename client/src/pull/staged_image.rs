@@ -3,21 +3,30 @@
 //! The final name appears only with `publish`. An image that is to be replaced stays until then.
 
 use super::destination::{Destination, OutputFormat};
+use super::error::PullError;
 use super::tar_plan::{TarEntry, TarPlan};
 use std::collections::HashMap;
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-/// An incomplete image.
+/// The beginning of the names of temporary files.
+const PREFIX: &str = ".docxy-pull-";
+
+/// How old a temporary file without a lock is, at least, if its pull was killed. A running pull locks its own as soon as it
+/// is made.
+const ABANDONED_AGE: Duration = Duration::from_secs(60);
+
+/// An incomplete image. The lock on its file or directory says that its pull runs.
 #[derive(Debug)]
 pub(super) enum StagedImage {
     /// A file, and where the content of each entry is in it.
     Tar { file: NamedTempFile, offsets: HashMap<String, u64> },
-    /// An OCI layout.
-    Directory(TempDir),
+    /// An OCI layout, and its lock.
+    Directory { directory: TempDir, _lock: File },
 }
 
 /// Writes the content of one entry.
@@ -30,13 +39,15 @@ pub(super) struct EntryWriter {
 impl StagedImage {
     /// Creates the files for these entries.
     pub(super) fn begin(destination: &Destination, entries: Vec<TarEntry>) -> io::Result<Self> {
+        remove_abandoned(destination.directory());
         let mut builder = Builder::new();
-        builder.prefix(".docxy-pull-");
+        builder.prefix(PREFIX);
         match destination.format {
             OutputFormat::Tar => {
                 // The usual mode: the umask decides who may read it.
                 builder.permissions(Permissions::from_mode(0o666));
                 let file = builder.tempfile_in(destination.directory())?;
+                lock(file.as_file());
                 let plan = TarPlan::new(&entries)?;
                 for (at, header) in &plan.headers {
                     file.as_file().write_all_at(header, *at)?;
@@ -47,7 +58,10 @@ impl StagedImage {
             }
             OutputFormat::Directory => {
                 builder.permissions(Permissions::from_mode(0o777));
-                Ok(Self::Directory(builder.tempdir_in(destination.directory())?))
+                let directory = builder.tempdir_in(destination.directory())?;
+                let opened = File::open(directory.path())?;
+                lock(&opened);
+                Ok(Self::Directory { directory, _lock: opened })
             }
         }
     }
@@ -60,7 +74,7 @@ impl StagedImage {
                 let offset = offset.ok_or_else(|| io::Error::other(format!("{path} was not announced")))?;
                 Ok(EntryWriter { file: file.as_file().try_clone()?, offset })
             }
-            Self::Directory(directory) => {
+            Self::Directory { directory, .. } => {
                 let path = directory.path().join(path);
                 if let Some(parent) = path.parent() {
                     std::fs::create_dir_all(parent)?;
@@ -73,17 +87,22 @@ impl StagedImage {
     }
 
     /// Gives the complete image its final name.
-    pub(super) fn publish(self, destination: &Destination) -> io::Result<()> {
+    pub(super) fn publish(self, destination: &Destination) -> Result<(), PullError> {
         let target = &destination.path;
-        match self {
-            Self::Tar { file, .. } if destination.replaces => file.persist(target).map(drop)?,
-            Self::Tar { file, .. } => file.persist_noclobber(target).map(drop)?,
-            Self::Directory(directory) if destination.replaces => {
-                replace(target, directory, destination.directory())?;
+        let published = match self {
+            Self::Tar { file, .. } if destination.replaces => {
+                file.persist(target).map(drop).map_err(|e| e.error)
             }
-            Self::Directory(directory) => rename_into_place(directory, target)?,
-        }
-        Ok(())
+            Self::Tar { file, .. } => file.persist_noclobber(target).map(drop).map_err(|e| e.error),
+            Self::Directory { directory, .. } if destination.replaces => {
+                replace(target, directory, destination.directory())
+            }
+            Self::Directory { directory, .. } => rename_into_place(directory, target),
+        };
+        published.map_err(|source| match target.symlink_metadata() {
+            Ok(_) if !destination.replaces => PullError::Exists(target.clone()),
+            _ => PullError::write(target, source),
+        })
     }
 }
 
@@ -99,6 +118,30 @@ impl EntryWriter {
         self.file.read_exact_at(&mut bytes, self.offset)?;
         Ok(bytes)
     }
+}
+
+/// Not all file systems have locks. Without them nothing is taken for abandoned.
+fn lock(file: &File) {
+    if let Err(error) = file.try_lock() {
+        tracing::debug!(%error, "the temporary file is not locked");
+    }
+}
+
+/// Removes what killed pulls left in this directory, as far as that is possible.
+fn remove_abandoned(directory: &Path) {
+    for entry in directory.read_dir().into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_abandoned(&entry.path()) {
+            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    let about = path.symlink_metadata();
+    let is_old =
+        |about: &Metadata| about.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED_AGE));
+    about.is_ok_and(|about| (about.is_file() || about.is_dir()) && is_old(&about))
+        && File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Replaces a directory by another. The old one is restored if that fails.
@@ -177,6 +220,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_pull_left_is_removed_by_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let make_old = |path: &Path| {
+            let at = std::time::SystemTime::now() - 2 * ABANDONED_AGE;
+            File::open(path).unwrap().set_modified(at).unwrap();
+        };
+        std::fs::create_dir(path(".docxy-pull-directory")).unwrap();
+        for name in [".docxy-pull-file", ".docxy-pull-directory/a", ".docxy-pull-new", ".docxy-old-1"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let running = ["1.tar", "1"].map(|name| {
+            let running = staged(&Destination::new(path(name), false).unwrap(), "hi");
+            names(&dir).iter().map(|name| path(name)).for_each(|path| make_old(&path));
+            running
+        });
+        std::fs::write(path(".docxy-pull-new"), "").unwrap();
+        drop(staged(&Destination::new(path("2"), false).unwrap(), "hi"));
+        let left = names(&dir);
+        assert!(
+            left.contains(&".docxy-pull-new".into()) && left.contains(&".docxy-old-1".into()),
+            "{left:?}"
+        );
+        assert_eq!(left.len(), 4, "the running ones stay, and no others: {left:?}");
+        for (running, name) in running.into_iter().zip(["1.tar", "1"]) {
+            running.publish(&Destination::new(path(name), false).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_file_created_meanwhile_is_not_overwritten() {
         for name in ["image.tar", "image"] {
             let dir = tempfile::tempdir().unwrap();
@@ -184,7 +257,7 @@ mod tests {
             let destination = Destination::new(path.clone(), false).unwrap();
             let staged = staged(&destination, "hi");
             std::fs::write(&path, "somebody else's").unwrap();
-            assert!(staged.publish(&destination).is_err());
+            assert!(matches!(staged.publish(&destination), Err(PullError::Exists(_))));
             assert_eq!(read_to_string(&path).unwrap(), "somebody else's");
             assert_eq!(names(&dir), [name]);
         }

@@ -21,6 +21,12 @@ pub enum SettingsError {
              that `docxy-server invite NAME` printed"
     )]
     NoLink,
+    /// No link was joined, and another user's client may run.
+    #[error(
+        "no link is known to this user. If a docxy-client runs as root, commands of other users cannot use it: pull as \
+             root (sudo docxy-client pull), pull with an engine at 127.0.0.1:5080, or run `docxy-client join` as this user"
+    )]
+    NoOwnLink,
     /// The user is not root and has no home.
     #[error(
         "there is no directory for the links: HOME is not set, so name one as link_file in a config \

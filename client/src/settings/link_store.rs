@@ -128,8 +128,7 @@ pub fn remove_link<E: From<LinksError>>(
     path: &Path,
     choose: impl FnOnce(&[JoinedLink]) -> Result<usize, E>,
 ) -> Result<JoinedLink, E> {
-    let _lock = lock(path)?;
-    let mut all = read_stored(path)?;
+    let (_lock, mut all) = lock_stored(path)?;
     let removed = all.remove(choose(&all)?);
     write(path, &all)?;
     Ok(removed)
@@ -143,8 +142,7 @@ pub fn trust_link<E: From<LinksError>>(
     path: &Path,
     choose: impl FnOnce(&[JoinedLink]) -> Result<usize, E>,
 ) -> Result<JoinedLink, E> {
-    let _lock = lock(path)?;
-    let mut all = read_stored(path)?;
+    let (_lock, mut all) = lock_stored(path)?;
     let chosen = choose(&all)?;
     all[chosen].trust = Trust::Trusted;
     write(path, &all)?;
@@ -167,6 +165,15 @@ pub fn read_stored(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
 pub(super) fn is_emptied(path: &Path) -> bool {
     path.metadata().is_ok_and(|about| about.len() > 0)
         && matches!(read_lines(path), Err(LinksError::Empty(_)))
+}
+
+/// The links in the file, and its lock. Where there is no file, none is made, and no lock.
+fn lock_stored(path: &Path) -> Result<(Option<File>, Vec<JoinedLink>), LinksError> {
+    if let Ok(false) = path.try_exists() {
+        return Ok((None, Vec::new()));
+    }
+    let lock = lock(path)?;
+    Ok((Some(lock), read_stored(path)?))
 }
 
 /// Two programs that change the file at the same time would each undo the other's change. The lock is a file of its

@@ -40,7 +40,7 @@ use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::request::{Method, Operation, Request};
-use futures_util::stream::{Stream, try_unfold};
+use futures_util::stream::{Stream, StreamExt as _, try_unfold};
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use parking_lot::RwLock;
@@ -199,21 +199,13 @@ impl Transfer {
 
     /// The bytes, and why it waits between them.
     pub(crate) fn events(self) -> impl Stream<Item = Result<TransferEvent, Fault>> + Send {
-        let changes = self.guard.registry().watch();
-        try_unfold((self, changes, None), async |(mut transfer, mut changes, reason)| {
-            loop {
-                tokio::select! {
-                    next = transfer.next() => {
-                        return next.map(|bytes| Some((TransferEvent::Bytes(bytes?), (transfer, changes, reason))));
-                    }
-                    Ok(()) = changes.changed() => {
-                        let now = transfer.guard.wait_reason();
-                        if now != reason {
-                            return Ok(Some((TransferEvent::Waits(now.clone()), (transfer, changes, now))));
-                        }
-                    }
-                }
-            }
+        let reasons = Box::pin(self.guard.wait_reasons());
+        try_unfold((self, reasons), async |(mut transfer, mut reasons)| {
+            let event = tokio::select! {
+                next = transfer.next() => next?.map(TransferEvent::Bytes),
+                Some(reason) = reasons.next() => Some(TransferEvent::Waits(reason)),
+            };
+            Ok(event.map(|event| (event, (transfer, reasons))))
         })
     }
 

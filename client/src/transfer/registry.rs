@@ -6,6 +6,7 @@
 use crate::tunnel::Session;
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Operation, Request};
+use futures_util::stream::{Stream, unfold};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -141,11 +142,6 @@ impl TransferRegistry {
 }
 
 impl TransferGuard {
-    /// The registry that lists it.
-    pub(super) const fn registry(&self) -> &TransferRegistry {
-        &self.registry
-    }
-
     /// The digest or the operation, for the log.
     pub(super) fn name(&self) -> String {
         let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
@@ -189,9 +185,18 @@ impl TransferGuard {
         }
     }
 
-    /// Why it waits, if something failed.
-    pub(super) fn wait_reason(&self) -> Option<String> {
-        self.entry.state.lock().snapshot.reason.clone()
+    /// Why it waits, if something failed, each time that this changes.
+    pub(crate) fn wait_reasons(&self) -> impl Stream<Item = Option<String>> + Send + use<> {
+        let (entry, changes) = (Arc::clone(&self.entry), self.registry.watch());
+        unfold((entry, changes, None), async |(entry, mut changes, last)| {
+            loop {
+                let now = entry.state.lock().snapshot.reason.clone();
+                if now != last {
+                    return Some((now.clone(), (entry, changes, now)));
+                }
+                changes.changed().await.ok()?;
+            }
+        })
     }
 }
 

@@ -162,7 +162,7 @@ impl ResumableBody {
                             self.last_fault = None;
                             bytes
                         }
-                        Err(error @ ExchangeError::SessionLost(_)) => {
+                        Err(error @ ExchangeError::RunningClientLost) => {
                             self.interrupted(error)?;
                             continue;
                         }
@@ -265,7 +265,7 @@ impl ResumableBody {
         let fault = error.to_fault();
         // A part may have come over another session than the one in use.
         let is_closed = |session: &Session| session.transport().close_reason().is_some();
-        let is_lost = matches!(error, ExchangeError::SessionLost(_));
+        let is_lost = matches!(error, ExchangeError::SessionLost(_) | ExchangeError::RunningClientLost);
         if is_lost && source.session.as_ref().is_none_or(is_closed) {
             source.lost = source.session.take().map(Session::into_lost).or_else(|| source.lost.take());
         }
@@ -316,7 +316,13 @@ impl ResumableBody {
                 Some(_) => Deadline::including_first_connect(until.saturating_duration_since(Instant::now())),
                 None => Deadline::at(until),
             };
-            let session = tunnel.session(need, lost, deadline).await?;
+            let session = match tunnel.session(need, lost, deadline).await {
+                // It has no link of its own.
+                Err(_) if source.asked_at.is_some() && tunnel.servers().is_empty() => {
+                    return Err(ExchangeError::RunningClientLost);
+                }
+                session => session?,
+            };
             self.guard.set_server(&session);
             source.session = Some(session);
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;

@@ -49,8 +49,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 
 /// The fault while there is no server: the last link was removed.
-const NO_LINK: &str =
-    "no link is joined: run `docxy-client join`, and then send SIGHUP to the running client";
+const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at SIGHUP";
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]
@@ -180,6 +179,21 @@ impl Tunnel {
             // The supervisor has ended, so the client is shutting down.
             Ok(Err(_)) => Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down")),
             Err(_) => Err(fault(&self.servers.borrow(), need.trust)),
+        }
+    }
+
+    /// Ends when there is no link, or all servers refuse this client.
+    pub(crate) async fn is_refused(&self) {
+        let has_links = |config: &TunnelConfig| !config.links.is_empty();
+        let is_refused = |state: &ServerState| matches!(state.status, TunnelStatus::Refused { .. });
+        let all_refuse = |states: &Vec<ServerState>| !states.is_empty() && states.iter().all(is_refused);
+        let (mut servers, mut config) = (self.servers.clone(), self.config.subscribe());
+        let refused = servers.wait_for(all_refuse);
+        let without_link = config.wait_for(|config| !has_links(config));
+        tokio::select! {
+            Ok(_) = refused => {}
+            Ok(_) = without_link => {}
+            else => {}
         }
     }
 

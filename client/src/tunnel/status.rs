@@ -46,7 +46,7 @@ impl TunnelStatus {
                 (FaultKind::Down, "not connected yet".to_owned())
             }
             Self::Connecting { reason: Some(reason) } => {
-                (FaultKind::Down, format!("could not connect yet: {reason}"))
+                (FaultKind::Down, format!("could not connect: {reason}"))
             }
             Self::Up { .. } => (FaultKind::Down, CloseCode::Draining.reason().to_owned()),
             Self::Down { since, reason } => {
@@ -122,7 +122,7 @@ mod tests {
             (vec![], "not connected yet"),
             (vec![TunnelStatus::Spare, refused("a refuses")], "a refuses"),
             (vec![refused("a"), refused("b"), refused("a")], "a; b"),
-            (vec![refused("a"), connecting("b"), connecting("c")], "could not connect yet: b; c; a"),
+            (vec![refused("a"), connecting("b"), connecting("c")], "could not connect: b; c; a"),
             (vec![connecting("a"), down(9, "b"), down(5, "c")], "down for 5 s, reconnecting: c"),
         ] {
             assert_eq!(detail(&servers), text);

@@ -112,6 +112,13 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     if is_trusted(peer, own_user()) { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }
 
+/// The process that listens at the socket at `path`, as [`connect`] finds it; `None` if there is none, or if the system does
+/// not say.
+pub async fn listening_process(path: &Path) -> Option<i32> {
+    // A process that is hidden from this one has the number 0.
+    connect(path).await.ok()?.peer_cred().ok()?.pid().filter(|process| *process > 0)
+}
+
 /// Whether the process of user `own` serves the user `peer`.
 const fn is_served(peer: u32, own: u32) -> bool {
     peer == own || peer == 0
@@ -141,6 +148,7 @@ mod tests {
         assert!(matches!(PrivateSocket::bind(&path), Err(SocketError::InUse(_))));
         let (one, other) = tokio::join!(connect(&path), first.accept());
         drop((one.unwrap(), other.unwrap()));
+        assert_eq!(listening_process(&path).await, i32::try_from(std::process::id()).ok());
         drop(first);
         assert!(!path.exists());
         // As a process leaves it that was killed.

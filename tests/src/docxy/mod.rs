@@ -269,6 +269,11 @@ impl Client {
         Process::spawn("command", self.prepare(arguments), self.program.folder.path())
     }
 
+    /// [`command_without_link`](Self::command_without_link) without waiting for its end.
+    pub fn start_command_without_link(&self, arguments: &[&str]) -> Result<Process> {
+        Process::spawn("command", self.beside(arguments), self.program.folder.path())
+    }
+
     fn prepare(&self, arguments: &[&str]) -> Command {
         let mut command = self.beside(arguments);
         command.arg("--link-file").arg(self.program.path("link"));

@@ -28,7 +28,7 @@ const TCP: [&str; 2] = ["--leg", "tcp"];
 /// The connections of one session over TCP.
 const SESSION: usize = 2;
 
-/// How long a layer takes that [`trickle`]s.
+/// How long a layer takes that is sent slowly.
 const TRICKLE_TIME: Duration = Duration::from_secs(20);
 
 /// A testbed whose client uses TCP, through a relay that counts its connections.
@@ -58,9 +58,9 @@ fn publish(testbed: &Testbed, seed: u64, len: u64) -> Blob {
     image.platform("amd64").unwrap().layers[0].blob.clone()
 }
 
-/// Makes the CDN send a layer slowly, once.
-fn trickle(testbed: &Testbed, layer: &Blob) {
-    let fault = Fault::Trickle { site: Site::Cdn, millis: TRICKLE_TIME.as_millis() as u64 };
+/// Makes the CDN send a layer slowly, in this time, once.
+fn trickle(testbed: &Testbed, layer: &Blob, time: Duration) {
+    let fault = Fault::Trickle { site: Site::Cdn, millis: time.as_millis() as u64 };
     testbed.hub.faults().arm(Rule::once(fault).on(layer.digest().hex()));
 }
 
@@ -103,7 +103,13 @@ async fn a_pull_beside_a_running_client_needs_no_link() {
     block_in_place(|| without_link(&testbed.client, &beside)).unwrap();
     assert_pulled(&beside, &layer);
     assert_eq!(relay.opened(), SESSION, "it has dialed");
+    trickle(&testbed, &publish(&testbed, 2, 30 * MIB), TRICKLE_TIME);
+    let mut left = testbed.client.start_command_without_link(&pull(&folder.path().join("left"))).unwrap();
+    wait_for_bytes(&mut testbed.client);
     block_in_place(|| testbed.client.process().kill()).unwrap();
+    let status = block_in_place(|| left.wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+    let last = left.output().lines().last().unwrap_or_default().to_owned();
+    assert!(!status.success() && last.contains("the docxy-client that served this pull has ended"), "{last}");
     let outcome = block_in_place(|| without_link(&testbed.client, &alone));
     assert!(outcome.unwrap_err().to_string().contains("docxy-client join"));
     assert!(!alone.exists());
@@ -147,7 +153,7 @@ async fn a_pull_uses_the_tunnel_of_a_running_client_with_its_settings() {
 async fn a_server_sees_six_connections_at_most() {
     let (testbed, relay) = relayed().await;
     let (layer, folder) = (publish(&testbed, 1, 40 * MIB), scratch().unwrap());
-    trickle(&testbed, &layer);
+    trickle(&testbed, &layer, TRICKLE_TIME);
     let outputs: Vec<_> = (0..4).map(|n| folder.path().join(n.to_string())).collect();
     let start = |output| testbed.client.start_command(&pull(output)).unwrap();
     let mut pulls: Vec<_> = outputs.iter().map(|output| start(output)).collect();
@@ -166,6 +172,48 @@ async fn a_pull_goes_on_when_the_running_client_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pull_goes_on_when_the_running_client_is_told_to_end() {
+    assert_pull_goes_on_after("TERM").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_without_a_link_is_finished_by_a_running_client_that_is_told_to_end() {
+    let (mut testbed, relay) = relayed().await;
+    let (layer, folder) = (publish(&testbed, 1, 30 * MIB), scratch().unwrap());
+    trickle(&testbed, &layer, Duration::from_secs(3));
+    let output = folder.path().join("big");
+    let mut pull = testbed.client.start_command_without_link(&pull(&output)).unwrap();
+    wait_for_bytes(&mut testbed.client);
+    block_in_place(|| testbed.client.process().signal("TERM")).unwrap();
+    wait_for_success(&mut pull);
+    assert_pulled(&output, &layer);
+    assert_eq!(relay.opened(), SESSION);
+    block_in_place(|| testbed.client.process().wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_with_a_good_link_leaves_a_running_client_that_is_refused() {
+    let mut testbed = Testbed::new().await;
+    let (layer, folder) = (publish(&testbed, 1, MIB), scratch().unwrap());
+    let good = invite(&mut testbed.server, "good");
+    block_in_place(|| testbed.server.revoke("laptop")).unwrap();
+    let is_refused = |health: &Value| health["tunnel"] == "refused";
+    block_in_place(|| testbed.client.wait_for_health("be refused", PROCESS_TIMEOUT, is_refused)).unwrap();
+    let output = folder.path().join("big");
+    let pulled = || {
+        let mut command = Command::new(binary("docxy-client").unwrap());
+        command.env_clear().env("RUNTIME_DIRECTORY", testbed.client.socket().parent().unwrap());
+        command.env("CONFIGURATION_DIRECTORY", folder.path()).args(pull(&output));
+        block_in_place(|| run(command, PROCESS_TIMEOUT)).unwrap()
+    };
+    let error = pulled().refused().unwrap();
+    assert!(error.contains("refuses this client"), "{error}");
+    fs::write(folder.path().join("links"), good).unwrap();
+    pulled().succeeded().unwrap();
+    assert_pulled(&output, &layer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pull_goes_on_when_the_running_client_is_stopped() {
     assert_pull_goes_on_after("STOP").await;
 }
@@ -173,7 +221,7 @@ async fn a_pull_goes_on_when_the_running_client_is_stopped() {
 async fn assert_pull_goes_on_after(signal: &str) {
     let (mut testbed, relay) = relayed().await;
     let (layer, folder) = (publish(&testbed, 1, 60 * MIB), scratch().unwrap());
-    trickle(&testbed, &layer);
+    trickle(&testbed, &layer, TRICKLE_TIME);
     let output = folder.path().join("big");
     let mut pull = testbed.client.start_command(&[&pull(&output)[..], &TCP].concat()).unwrap();
     wait_for_bytes(&mut testbed.client);
@@ -202,6 +250,8 @@ async fn a_pull_waits_while_the_tunnel_of_the_running_client_is_down() {
     let waits = |health: &Value| health["transfers"][0]["waits_for"] == "tunnel";
     block_in_place(|| {
         testbed.client.wait_for_health("wait for the tunnel", PROCESS_TIMEOUT, waits).unwrap();
+        let tells = |pull: &Process| Ok(pull.output().contains("tunnel: down for").then_some(()));
+        pull.wait_for("say why it waits", PROCESS_TIMEOUT, tells).unwrap();
         testbed.server.start_again().unwrap();
     });
     wait_for_success(&mut pull);

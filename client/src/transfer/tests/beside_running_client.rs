@@ -43,7 +43,7 @@ impl Beside {
         let (sender, asked) = watch::channel(Vec::new());
         let running = tokio::spawn(run(socket, scene.content.clone(), plays, sender));
         let running = AbortOnDropHandle::new(running);
-        let client = RunningClient::find(vec![path], GivenSettings::default()).await;
+        let client = RunningClient::find(vec![path], GivenSettings::default(), true).await;
         assert!(client.is_some());
         scene.gateway = scene.gateway.beside(client);
         Self { scene, asked, _running: running, _directory: directory }

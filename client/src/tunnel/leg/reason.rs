@@ -22,7 +22,7 @@ pub enum UseReason {
 impl fmt::Display for UseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Set => "the setting leg names it",
+            Self::Set => "set by the leg setting",
             Self::Preferred => "dialed first",
             Self::FirstUp => "the other leg did not come up in time",
             Self::OtherBroke => "sessions of the other leg broke",
