@@ -1,8 +1,8 @@
 //! Shares the slots of a budget among clients: the upstream requests, and the segments in memory.
 //!
 //! Must never let one client take the last slot: a client may hold at most as many as are free, so that a new
-//! client always gets some (dynamic thresholds; Choudhury and Hahne, 1998). A session may hold a few even if its client
-//! has its share: that may be on a session whose path is dead, which the server knows only after the idle timeout.
+//! client always gets some (dynamic thresholds; Choudhury and Hahne, 1998). Beyond that, its sessions may hold a few more:
+//! the share may be on a session whose path is dead, which the server knows only after the idle timeout.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A session of a client may hold this part of the free slots, whatever the client's other sessions hold: 8 MiB of the
-/// send budget beside a dead session that holds all it may, which keep 100 Mbit/s at 300 ms busy. (Measured: without them,
-/// a pull whose path died within its first seconds stood still for 15 to 18 s in five of twelve runs.)
+/// The second session of a client may hold this part of the free slots, whatever the first one holds: 8 MiB of the send
+/// budget beside a dead session that holds all it may, which keep 100 Mbit/s at 300 ms busy. (Measured: without them, a
+/// pull whose path died within its first seconds stood still for 15 to 18 s in five of twelve runs.) All sessions but one
+/// share this part, so that a client gains nothing by many.
 const SESSION_PART: usize = 4;
 
 /// How long a client may accept nothing of a body that holds a slot before another body that waits gets the slot. An
@@ -71,6 +72,12 @@ impl BudgetShare {
         Arc::new(Self { all, client, held: AtomicUsize::new(0) })
     }
 
+    /// The sessions of this client but one, at least 1.
+    fn further_sessions(self: &Arc<Self>) -> usize {
+        // The client itself is with its connections, and each session has it too.
+        Arc::strong_count(self).saturating_sub(2).max(1)
+    }
+
     /// Waits for a slot. A session gets its slots in the order in which it waits for them.
     pub(crate) async fn slot(self: &Arc<Self>) -> Slot {
         let granted = {
@@ -108,7 +115,10 @@ impl Slots {
     fn take(&mut self, share: &Arc<BudgetShare>) -> Option<Slot> {
         let held = |share: &BudgetShare| share.held.load(Ordering::Relaxed);
         let is_fair = match &share.client {
-            Some(client) => held(client) < self.free || held(share) < self.free / SESSION_PART,
+            Some(client) => {
+                held(client) < self.free
+                    || held(share) < self.free / (SESSION_PART * client.further_sessions())
+            }
             None => held(share) < self.free,
         };
         is_fair.then(|| {
@@ -178,11 +188,15 @@ mod tests {
     fn sessions_of_a_client_whose_others_hold_its_share_get_a_few() {
         let all = Budget::new(160);
         let (client, other) = (all.client(), all.client());
-        let sessions = [(); 3].map(|()| client.session());
-        let held: Vec<_> = sessions.iter().map(take_all).collect();
-        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [80, 16, 13]);
-        assert_eq!(take_all(&other.session()).len(), 26, "half of the free ones");
-        drop(held);
+        // The eight of one client get about as much together as two.
+        for (count, expected) in [(1, 80), (2, 96), (3, 97), (8, 94)] {
+            let sessions: Vec<_> = (0..count).map(|_| client.session()).collect();
+            let held: Vec<_> = sessions.iter().map(take_all).collect();
+            assert!(held.iter().all(|slots| !slots.is_empty()), "{held:?}");
+            assert_eq!(held.iter().map(Vec::len).sum::<usize>(), expected, "{count} sessions");
+            let free = all.free();
+            assert_eq!(take_all(&other.session()).len(), free.div_ceil(2), "half of the free ones");
+        }
         assert_eq!((all.free(), take_all(&client.session()).len()), (160, 80));
     }
 

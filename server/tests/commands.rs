@@ -17,6 +17,14 @@ impl Machine {
         Self { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
+    /// The same after the first run of a server.
+    fn with_state() -> Self {
+        let machine = Self::new();
+        Server::start(&machine, "").stop();
+        std::fs::remove_file(machine.dir.path().join("ready")).expect("the run wrote it");
+        machine
+    }
+
     /// The program with these arguments, separated by spaces.
     fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docxy-server"));
@@ -133,7 +141,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn an_invitation_prints_a_link_and_nothing_else() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     let output = machine.run("invite laptop --public vpn.example.org:443");
     assert_eq!(stderr(&output), "");
     let first = link(&output);
@@ -149,9 +157,8 @@ fn an_invitation_prints_a_link_and_nothing_else() {
 
 #[test]
 fn the_state_is_private() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     machine.invite("laptop --public vpn.example.org");
-    Server::start(&machine, "").stop();
     let mut names = Vec::new();
     for entry in machine.dir.path().read_dir().expect("the state is a directory") {
         let path = entry.expect("an entry").path();
@@ -165,7 +172,7 @@ fn the_state_is_private() {
 
 #[test]
 fn the_address_is_the_flag_then_the_environment_then_the_file() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     let config = machine.config("public = 'from-file.example'\nlisten = ['[::]:1111']");
     let host = |name: &str, variable: Option<&str>, flag: &str| {
         let mut command = machine.command(&format!("invite {name} --config {config} {flag}"));
@@ -181,7 +188,7 @@ fn the_address_is_the_flag_then_the_environment_then_the_file() {
 
 #[test]
 fn a_name_is_invited_once_until_it_is_revoked() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     let first = machine.invite("laptop --public vpn.example.org");
     let again = machine.run("invite laptop --public vpn.example.org");
     assert_eq!(again.status.code(), Some(1));
@@ -195,12 +202,18 @@ fn a_name_is_invited_once_until_it_is_revoked() {
 
 #[test]
 fn revoke_reports_what_it_did() {
-    let machine = Machine::new();
-    machine.invite("laptop --public vpn.example.org");
+    let machine = Machine::with_state();
+    for name in ["laptop", "phone"] {
+        machine.invite(&format!("{name} --public vpn.example.org"));
+    }
+    let unknown = format!(
+        "no client named nobody in {}/clients; active clients: phone\n",
+        machine.dir.path().display()
+    );
     for (arguments, code, words) in [
         ("revoke laptop", 0, "laptop is revoked;"),
         ("revoke laptop", 0, "laptop is revoked already, since 20"),
-        ("revoke nobody", 1, "there is no client named nobody; existing clients: laptop"),
+        ("revoke nobody", 1, &unknown),
     ] {
         let output = machine.run(arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments}");
@@ -211,7 +224,7 @@ fn revoke_reports_what_it_did() {
 
 #[test]
 fn clients_are_listed_for_people_and_for_programs() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     let empty = machine.run("clients");
     assert!(empty.status.success());
     assert_eq!(text(&empty.stdout), "");
@@ -257,7 +270,7 @@ fn misuse_and_failure_have_different_exit_codes() {
 
 #[test]
 fn an_empty_variable_counts_as_not_set() {
-    let machine = Machine::new();
+    let machine = Machine::with_state();
     let mut command = machine.command("invite laptop --public vpn.example.org");
     for name in ["CONFIG", "CLIENTS_FILE", "LISTEN"] {
         command.env(format!("DOCXY_{name}"), "");
@@ -320,7 +333,7 @@ fn invite_works_while_a_server_runs() {
 
 #[test]
 fn without_a_flag_commands_change_the_clients_file_that_the_server_reads() {
-    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    let (machine, shared) = (Machine::with_state(), tempfile::tempdir().expect("a temporary directory"));
     machine.invite("of-one-server --public vpn.example.org");
     let clients_file = format!("--clients-file {}", shared.path().join("clients").display());
     let server = Server::start(&machine, &clients_file);
@@ -374,6 +387,10 @@ fn a_clients_file_that_was_lost_is_not_begun_anew() {
         machine.invite("laptop --public vpn.example.org");
         assert!(server.stop().status.success());
         std::fs::remove_file(&file).expect("it is there");
+        if !clients_file.is_empty() {
+            // As where its file system is not mounted.
+            std::fs::remove_dir_all(directory.join("shared")).expect("it is there");
+        }
         let run = format!("run --listen 127.0.0.1:0 {flag}");
         for command in ["invite phone --public vpn.example.org", "revoke laptop", "clients", &run] {
             let output = machine.run(command);
@@ -381,6 +398,7 @@ fn a_clients_file_that_was_lost_is_not_begun_anew() {
             assert!(stderr(&output).contains("restore it from a backup"), "{}", stderr(&output));
             assert!(!file.exists(), "{command}");
         }
+        std::fs::create_dir_all(directory.join("shared")).expect("a directory");
         std::fs::remove_file(directory.join("clients.known")).expect("it is there");
         machine.invite("phone --public vpn.example.org");
     }
@@ -388,7 +406,7 @@ fn a_clients_file_that_was_lost_is_not_begun_anew() {
 
 #[test]
 fn a_clients_file_behind_a_symbolic_link_is_changed_where_it_is() {
-    let (machine, shared) = (Machine::new(), tempfile::tempdir().expect("a temporary directory"));
+    let (machine, shared) = (Machine::with_state(), tempfile::tempdir().expect("a temporary directory"));
     let (link, target) = (machine.dir.path().join("clients"), shared.path().join("clients"));
     std::os::unix::fs::symlink(&target, &link).expect("the link is made");
     machine.invite("laptop --public vpn.example.org");
@@ -400,8 +418,42 @@ fn a_clients_file_behind_a_symbolic_link_is_changed_where_it_is() {
 }
 
 #[test]
-fn an_emptied_clients_file_is_an_error_that_says_what_to_do() {
+fn commands_beside_run_make_no_state() {
     let machine = Machine::new();
+    let directory = machine.dir.path().join("typo");
+    for command in ["invite laptop --public vpn.example.org", "clients", "revoke laptop"] {
+        for clients_file in
+            [String::new(), format!(" --clients-file {}/clients", machine.dir.path().display())]
+        {
+            let output = machine.run(&format!("{command} --state {}{clients_file}", directory.display()));
+            assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{command}");
+            assert!(stderr(&output).contains(&directory.display().to_string()), "{}", stderr(&output));
+        }
+    }
+    assert_eq!(machine.dir.path().read_dir().expect("a directory").count(), 0, "nothing is left");
+}
+
+#[test]
+fn a_lost_key_is_not_replaced() {
+    let machine = Machine::with_state();
+    machine.invite("laptop --public vpn.example.org");
+    let key = machine.dir.path().join("identity.pem");
+    let content = std::fs::read(&key).expect("the key");
+    std::fs::remove_file(&key).expect("it is there");
+    for arguments in ["invite phone --public vpn.example.org", "run --listen 127.0.0.1:0"] {
+        let output = machine.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        assert!(stderr(&output).contains("restore it from a backup"), "{}", stderr(&output));
+        assert!(!key.exists(), "{arguments}");
+    }
+    assert!(machine.run("revoke laptop").status.success());
+    std::fs::write(&key, content).expect("it is restored");
+    Server::start(&machine, "").stop();
+}
+
+#[test]
+fn an_emptied_clients_file_is_an_error_that_says_what_to_do() {
+    let machine = Machine::with_state();
     machine.invite("laptop --public vpn.example.org");
     std::fs::write(machine.dir.path().join("clients"), "").expect("the file is emptied");
     for arguments in

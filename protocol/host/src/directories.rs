@@ -16,7 +16,8 @@ pub fn is_root() -> bool {
 #[derive(Debug)]
 pub struct DefaultDirectory {
     systemd: &'static str,
-    system: &'static str,
+    /// Root's.
+    pub system: &'static str,
     xdg: &'static str,
     below_home: &'static str,
     name: &'static str,

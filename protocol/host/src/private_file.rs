@@ -36,6 +36,13 @@ impl FileError {
             Self::Write { source, .. } | Self::Lock { source, .. } => is_full(source),
         }
     }
+
+    /// Whether the file is not for this user.
+    #[must_use]
+    pub fn is_permission_denied(&self) -> bool {
+        let (Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. }) = self;
+        source.kind() == ErrorKind::PermissionDenied
+    }
 }
 
 /// Whether an error says that the disk, or the user's share of it, is full.

@@ -5,7 +5,7 @@
 
 use crate::private_file;
 use std::fs::{File, Permissions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,6 +20,9 @@ pub enum SocketError {
     /// A process that lives has it.
     #[error("another process listens at {}", .0.display())]
     InUse(PathBuf),
+    /// Its directory cannot be made.
+    #[error("{} must be a directory, and it or one above it is a file: move that away, and start again", .0.display())]
+    NoDirectory(PathBuf),
     /// Others could replace the socket.
     #[error("{} must be a directory of this user to which nobody else can write", .0.display())]
     Shared(PathBuf),
@@ -48,7 +51,12 @@ impl PrivateSocket {
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Failed { path: path.to_owned(), source };
         let directory = path.parent().unwrap_or(Path::new("."));
-        private_file::create_directory(directory).map_err(failed)?;
+        private_file::create_directory(directory).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                SocketError::NoDirectory(directory.to_owned())
+            }
+            _ => failed(source),
+        })?;
         let found = directory.symlink_metadata().map_err(failed)?;
         if !found.is_dir() || found.uid() != own_user() || found.mode() & WRITABLE_BY_OTHERS != 0 {
             return Err(SocketError::Shared(directory.to_owned()));
@@ -109,7 +117,7 @@ impl Drop for PrivateSocket {
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(path).await?;
     let peer = stream.peer_cred()?.uid();
-    if is_trusted(peer, own_user()) { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    if is_trusted(peer, own_user()) { Ok(stream) } else { Err(ErrorKind::PermissionDenied.into()) }
 }
 
 /// The process that listens at the socket at `path`, as [`connect`] finds it; `None` if there is none, or if the system does
@@ -168,6 +176,9 @@ mod tests {
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(PrivateSocket::bind(&path), Err(SocketError::NoSocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        for below in ["client.sock", "a/client.sock"] {
+            assert!(matches!(PrivateSocket::bind(&path.join(below)), Err(SocketError::NoDirectory(_))));
+        }
         std::fs::remove_file(&path).unwrap();
         let socket = PrivateSocket::bind(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -102,7 +102,7 @@ pub enum FaultKind {
     OriginNotServed = 18,
     /// Something else than what was requested, or announced.
     Mismatch = 20,
-    /// The hop failed in the middle of a body, and again at each retry of the server.
+    /// The hop failed, and again at each retry of the server.
     RetriesExhausted = 21,
     /// A body that is larger than Docxy's limit for it.
     TooLarge = 22,

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 /// A large body that is sent on several streams. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Body {
-    /// The last batch of a TCP connection that had something of it.
+    /// The number of the last batch of a TCP connection that had something of it.
     pub(crate) last_batch: Arc<AtomicU64>,
 }
 

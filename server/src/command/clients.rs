@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
-    let state = open_state(&basics)?;
+    let state = open_state(&basics, "clients")?;
     let rows = rows(&state.clients()?, &usage::totals(&state)?);
     if json {
         let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");
@@ -123,7 +123,7 @@ mod tests {
             let secret = ClientSecret::from_random([1; 32]);
             list.add(name, &secret, time).unwrap();
         }
-        list.revoke(&names[1], time).unwrap();
+        list.revoke(&names[1], time);
         let used = StoredUsage { last_seen: Some(time), sent: 5 << 30, received: 999 };
         let totals = StoredUsages::from([(names[0].clone(), used)]);
         assert_eq!(

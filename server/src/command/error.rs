@@ -5,6 +5,7 @@ use crate::listener::ServeError;
 use crate::settings::SettingsError;
 use crate::state::{ClientsError, StateError};
 use docxy_host::private_file::FileError;
+use docxy_protocol::link::ClientName;
 use std::io;
 use std::path::PathBuf;
 
@@ -26,12 +27,10 @@ pub enum CommandError {
     Serve(#[from] ServeError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
-    #[error(
-        "there is no {}: with --clients-file, copy it there from one of the servers that share the file, or \
-         name the state directory of one with --state",
-        .0.display()
-    )]
-    NoIdentity(PathBuf),
+    #[error("{source}; as root: sudo docxy-server {command} --state {}", state.display())]
+    OtherUser { source: StateError, command: String, state: PathBuf },
+    #[error("there is no client named {name} in {}; {active}", file.display())]
+    UnknownClient { name: ClientName, file: PathBuf, active: String },
     #[error("{0} {checks} failed", checks = if *.0 == 1 { "check" } else { "checks" })]
     Check(usize),
     #[error("cannot write the result: {0}")]

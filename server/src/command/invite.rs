@@ -14,11 +14,7 @@ use jiff::Timestamp;
 pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
     let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
-    let state = open_state(&basics)?;
-    if state.shared_clients().is_some() && !state.has_identity() {
-        // A new one would be that of no server.
-        return Err(CommandError::NoIdentity(state.path("identity.pem")));
-    }
+    let state = open_state(&basics, &format!("invite {name}"))?;
     let link = new_link(&state, name, address)?;
     add_client(&state, &link)?;
     print(&format!("{}\n", link.expose())).map_err(CommandError::Output)

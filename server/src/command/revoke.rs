@@ -24,12 +24,24 @@ const FINAL_ATTEMPTS: usize = 20;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
-    let state = open_state(&CommonSettings::load(flags)?)?;
+    let state = open_state(&CommonSettings::load(flags)?, &format!("revoke {name}"))?;
     match write_revocation(&state, name)? {
         Revocation::Revoked => {
             print_note(&format!("{name} is revoked; a running server ends its connections within 2 seconds"))
         }
         Revocation::AlreadyRevoked(time) => print_note(&format!("{name} is revoked already, since {time}")),
+        Revocation::Unknown(active) => {
+            let active: Vec<_> = active.iter().map(ToString::to_string).collect();
+            let active = match active.as_slice() {
+                [] => "no client has access".to_owned(),
+                names => format!("active clients: {}", names.join(", ")),
+            };
+            return Err(CommandError::UnknownClient {
+                name: name.clone(),
+                file: state.clients_path(),
+                active,
+            });
+        }
     }
     Ok(())
 }
@@ -37,8 +49,8 @@ pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandErro
 fn write_revocation(state: &State, name: &ClientName) -> Result<Revocation, ClientsError> {
     let manifests = || state.path("manifests");
     with_space(
-        || state.change_clients(|list| list.revoke(name, Timestamp::now())),
-        || state.change_clients_with_reserve(|list| list.revoke(name, Timestamp::now())),
+        || state.change_clients(|list| Ok(list.revoke(name, Timestamp::now()))),
+        || state.change_clients_with_reserve(|list| Ok(list.revoke(name, Timestamp::now()))),
         [&|| store::remove_oldest(manifests(), FIRST_FREED_BYTES, FIRST_FREED_FILES), &|| {
             store::remove_oldest(manifests(), usize::MAX, usize::MAX)
         }],

@@ -4,14 +4,11 @@
 //! lost: with it, all clients would lose their access.
 
 use super::clients::{ClientList, ClientsError};
-use super::directory::State;
+use super::directory::{KNOWN_CLIENTS_FILES as KNOWN, State};
 use super::error::StateError;
 use docxy_host::private_file::{self, FileError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-
-/// The file with the paths of the clients' files that were in use, one on each line.
-const KNOWN: &str = "clients.known";
 
 impl State {
     /// The current clients; an empty list if none was invited yet.
@@ -88,7 +85,9 @@ impl State {
         write: impl FnOnce(&Path, &[u8]) -> Result<(), FileError>,
         make_reserve: impl FnOnce(&Self),
     ) -> Result<T, ClientsError> {
-        let _lock = self.lock_clients().map_err(StateError::from)?;
+        // Where the file's directory is gone, so are the clients, and that error says what to do.
+        let _lock =
+            self.lock_clients().map_err(|error| self.clients().err().unwrap_or_else(|| error.into()))?;
         let before = self.clients()?;
         let mut list = before.clone();
         let outcome = change(&mut list)?;

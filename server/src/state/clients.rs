@@ -25,14 +25,6 @@ pub enum ClientsError {
          --clients-file as here), or choose another name"
     )]
     Taken(ClientName),
-    /// There is no such client.
-    #[error("there is no client named {name}; {known}")]
-    Unknown {
-        /// The name in question.
-        name: ClientName,
-        /// The known clients, in words.
-        known: String,
-    },
     /// The file cannot be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -71,8 +63,10 @@ pub struct Client {
 }
 
 /// The result of [`ClientList::revoke`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {
+    /// There is no such client. These have access.
+    Unknown(Vec<ClientName>),
     /// It was revoked now.
     Revoked,
     /// It had been revoked already, at this time.
@@ -116,20 +110,16 @@ impl ClientList {
     }
 
     /// Ends a client's access.
-    ///
-    /// # Errors
-    /// If there is no client of that name.
-    pub fn revoke(&mut self, name: &ClientName, now: Timestamp) -> Result<Revocation, ClientsError> {
+    pub fn revoke(&mut self, name: &ClientName, now: Timestamp) -> Revocation {
         let Some(client) = self.clients.get_mut(name) else {
-            let known = self.describe();
-            let name = name.clone();
-            return Err(ClientsError::Unknown { name, known });
+            let active = self.clients.iter().filter(|(_, client)| client.revoked.is_none());
+            return Revocation::Unknown(active.map(|(name, _)| name.clone()).collect());
         };
         if let Some(before) = client.revoked {
-            return Ok(Revocation::AlreadyRevoked(before));
+            return Revocation::AlreadyRevoked(before);
         }
         client.revoked = Some(to_the_second(now));
-        Ok(Revocation::Revoked)
+        Revocation::Revoked
     }
 
     /// All clients in the order of their names, revoked ones too.
@@ -180,15 +170,6 @@ impl ClientList {
         format!(
             "# {count} {clients}, written by `docxy-server invite` and `docxy-server revoke`.\n\n{tables}"
         )
-    }
-
-    fn describe(&self) -> String {
-        let names: Vec<String> = self.clients.keys().map(ToString::to_string).collect();
-        if names.is_empty() {
-            "no client exists".into()
-        } else {
-            format!("existing clients: {}", names.join(", "))
-        }
     }
 }
 
@@ -244,7 +225,7 @@ mod tests {
         let mut list = ClientList::default();
         list.add(&name("laptop"), &secret(1), now()).unwrap();
         list.add(&name("old.phone"), &secret(2), now()).unwrap();
-        list.revoke(&name("old.phone"), now()).unwrap();
+        list.revoke(&name("old.phone"), now());
         list
     }
 
@@ -273,12 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn revoking_twice_succeeds_and_an_unknown_name_lists_the_known_ones() {
+    fn revoking_twice_succeeds_and_an_unknown_name_lists_those_with_access() {
         let mut list = list();
         let whole_second = "2026-11-24T04:00:00Z".parse().unwrap();
-        assert_eq!(list.revoke(&name("old.phone"), now()).unwrap(), Revocation::AlreadyRevoked(whole_second));
-        let error = list.revoke(&name("nobody"), now()).unwrap_err();
-        assert_eq!(error.to_string(), "there is no client named nobody; existing clients: laptop, old.phone");
+        assert_eq!(list.revoke(&name("old.phone"), now()), Revocation::AlreadyRevoked(whole_second));
+        let before = list.clone();
+        assert_eq!(list.revoke(&name("nobody"), now()), Revocation::Unknown(vec![name("laptop")]));
+        assert_eq!(list, before);
     }
 
     #[test]
@@ -324,7 +306,7 @@ secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
     #[test]
     fn clients_with_and_without_access_are_counted() {
         let (before, mut after) = (list(), list());
-        after.revoke(&name("laptop"), now()).unwrap();
+        after.revoke(&name("laptop"), now());
         after.add(&name("laptop"), &secret(3), now()).unwrap();
         after.add(&name("old.phone"), &secret(3), now()).unwrap();
         assert_eq!((after.count_not_in(&before), before.count_not_in(&after)), (2, 1));

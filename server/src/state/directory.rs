@@ -5,7 +5,11 @@ use docxy_host::private_file::{self, FileError};
 use docxy_host::toml_file::{self, TomlError};
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// The file with the paths of the clients' files that were in use, one on each line.
+pub(super) const KNOWN_CLIENTS_FILES: &str = "clients.known";
 
 /// An open state directory.
 #[derive(Debug, Clone)]
@@ -24,6 +28,24 @@ impl State {
         private_file::create_directory(directory)
             .map_err(|source| StateError::Create { path: directory.to_owned(), source })?;
         Ok(Self { directory: directory.to_owned(), shared_clients: None })
+    }
+
+    /// Opens the directory of a state that there is. Makes none: the path may be a typing error.
+    ///
+    /// # Errors
+    /// If there is no state, or this user may not see it.
+    pub fn open_existing(directory: &Path) -> Result<Self, StateError> {
+        let state = Self { directory: directory.to_owned(), shared_clients: None };
+        // Where the identity was lost, clients can still be revoked.
+        for name in ["identity.pem", "clients", KNOWN_CLIENTS_FILES] {
+            let path = state.path(name);
+            match path.metadata() {
+                Ok(_) => return Ok(state),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(source) => return Err(FileError::Read { path, source }.into()),
+            }
+        }
+        Err(StateError::NotThere { directory: state.directory })
     }
 
     /// The same, with a clients' file that several servers share.

@@ -12,6 +12,13 @@ pub enum StateError {
     /// The directory cannot be made.
     #[error("cannot create the state directory {}: {source}; pass another with --state DIR", path.display())]
     Create { path: PathBuf, source: io::Error },
+    /// There is none.
+    #[error(
+        "there is no state of a docxy-server in {}: `docxy-server run` makes it; pass another directory with --state DIR, \
+         or, with --clients-file, copy identity.pem there from a server that shares the file",
+        directory.display()
+    )]
+    NotThere { directory: PathBuf },
     /// A file cannot be read, written or locked.
     #[error(transparent)]
     File(#[from] FileError),
@@ -26,6 +33,9 @@ pub enum StateError {
     /// A file's content is invalid.
     #[error("{} is damaged ({detail}); {remedy}", path.display())]
     Damaged { path: PathBuf, detail: String, remedy: &'static str },
+    /// The identity was there before: the clients have links with its pin.
+    #[error("there is no {}, and the links of all clients are for the key in it: {remedy}", path.display())]
+    IdentityLost { path: PathBuf, remedy: String },
     /// The clients' file was there before.
     #[error(
         "{} is gone, and with it all clients: mount its file system, or restore it from a backup; if all clients are to \

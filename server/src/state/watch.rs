@@ -188,7 +188,7 @@ mod tests {
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_ok());
 
-        state.change_clients(|list| list.revoke(&name, now)).unwrap();
+        state.change_clients(|list| Ok(list.revoke(&name, now))).unwrap();
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_err());
     }
@@ -229,7 +229,7 @@ mod tests {
         std::fs::write(state.clients_path(), good).unwrap();
         clients.next_poll().await;
         assert!(!watch.has_changed().unwrap());
-        state.change_clients(|list| list.revoke(&name, now)).unwrap();
+        state.change_clients(|list| Ok(list.revoke(&name, now))).unwrap();
         changed(&mut watch).await;
         assert!(watch.borrow().authenticate(&name, &secret).is_err());
     }

@@ -10,7 +10,7 @@ use crate::upstream::http::small_response::SmallResponse;
 use bytes::Bytes;
 use docxy_protocol::accept::essence;
 use docxy_protocol::error_body;
-use docxy_protocol::fault::FaultKind;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::{Headers, is_encoded};
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
 use docxy_protocol::request::{Method, Operation};
@@ -48,7 +48,7 @@ impl Response {
     /// is converted to it. All other bodies stay streaming.
     ///
     /// # Errors
-    /// If it is a redirect, if the next page of a listing is elsewhere, or the body of a token or manifest cannot
+    /// If it is a redirect, if the CDN refuses a blob's URL, if the next page of a listing is elsewhere, or the body of a token or manifest cannot
     /// be read.
     pub(crate) async fn new(
         UpstreamResponse { hop, response, .. }: UpstreamResponse,
@@ -73,6 +73,12 @@ impl Response {
                 FaultKind::RedirectRefused,
                 format!("answers {status}, a redirect"),
             ));
+        }
+        let is_refused = matches!(status, StatusCode::FORBIDDEN | StatusCode::GONE);
+        if hop == Hop::Cdn && is_refused && matches!(operation, Operation::Blob { .. }) {
+            // The registry has made this URL for the request, so this says nothing about the image or the user.
+            let kind = FaultKind::RetriesExhausted;
+            return Err(UpstreamError::new(hop, kind, format!("answers {status}")));
         }
         let has_no_body = operation.method() == Method::Head
             || status == StatusCode::NO_CONTENT

@@ -14,7 +14,7 @@ use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::sync::watch;
 
@@ -28,6 +28,10 @@ const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 /// The urgency of large bodies: after all that has an urgency of its own.
 const BODY_URGENCY: i32 = i32::MAX;
 
+/// The batches of all connections so far: a body may go on over another connection, and has its place there by the number
+/// of its last batch.
+static BATCHES: AtomicU64 = AtomicU64::new(0);
+
 /// The queue of one connection.
 pub(in super::super) struct Outbox {
     state: Mutex<State>,
@@ -38,8 +42,6 @@ struct State {
     entries: BTreeMap<u64, Entry>,
     /// The streams that have something to send.
     ready: BTreeSet<u64>,
-    /// Batches so far.
-    batches: u64,
     /// Those of which h2 has the rest.
     leaving: Vec<u64>,
     next: u64,
@@ -75,7 +77,6 @@ impl Outbox {
         let state = State {
             entries: BTreeMap::new(),
             ready: BTreeSet::new(),
-            batches: 0,
             leaving: Vec::new(),
             next: 0,
             held: 0,
@@ -311,9 +312,9 @@ impl Outbox {
             }
         }
         let (mut room, mut has_passed) = (bytes, false);
-        state.batches += 1;
+        let mut batch = None;
         while let Some(stream) = state.next() {
-            let State { entries, ready, batches, leaving, held, .. } = &mut *state;
+            let State { entries, ready, leaving, held, .. } = &mut *state;
             ready.remove(&stream);
             let Some(entry) = entries.get_mut(&stream) else { continue };
             let (before, queued) = (room, entry.queued);
@@ -321,7 +322,8 @@ impl Outbox {
             *held -= (queued - entry.queued) as u64;
             has_passed |= room < before || matches!(turn, Turn::Finished);
             if room < before {
-                entry.body.last_batch.store(*batches, Ordering::Relaxed);
+                let batch = *batch.get_or_insert_with(|| BATCHES.fetch_add(1, Ordering::Relaxed) + 1);
+                entry.body.last_batch.store(batch, Ordering::Relaxed);
             }
             match turn {
                 Turn::Full => {

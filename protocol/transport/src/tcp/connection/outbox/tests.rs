@@ -52,4 +52,13 @@ async fn bodies_have_equal_turns_however_many_streams_they_have() {
     outbox.set_urgency(streams[3], 0);
     assert!(outbox.pass_batch(FRAME_BYTES));
     assert_eq!(left(&outbox, &streams), [STREAM_BYTES_MAX, third, third, STREAM_BYTES_MAX - FRAME_BYTES]);
+    // On another connection, bodies that moved there have equal turns, too.
+    let outbox = Outbox::new();
+    let (streams, _open) = queue_streams(&outbox, 2).await;
+    outbox.set_turn(streams[0], large, 1);
+    outbox.set_turn(streams[1], other, 1);
+    for _ in 0..4 {
+        assert!(outbox.pass_batch(FRAME_BYTES));
+    }
+    assert_eq!(left(&outbox, &streams), [STREAM_BYTES_MAX - 2 * FRAME_BYTES; 2]);
 }
