@@ -98,7 +98,7 @@ async fn a_server_with_another_key_is_not_trusted() {
     let mut testbed = Testbed::new().await;
     let link = invite(&mut testbed.server, "phone");
     let pin = link.split_once("pin=").unwrap().1;
-    let client = refused_client(&link.replace(pin, &"A".repeat(pin.len())), "connecting", "pin");
+    let client = refused_client(&link.replace(pin, &"A".repeat(pin.len())), "refused", "pin");
     let message = refusal(&client).await;
     assert!(message.contains("pin"), "{message}");
 }

@@ -107,7 +107,7 @@ async fn assert_says(greeting: Greeting, state: &str, text: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_says_that_a_server_of_the_first_version_is_to_be_upgraded() {
     let text = format!("upgrade docxy-server to {}", env!("CARGO_PKG_VERSION"));
-    assert_says(Greeting::Version(1), "connecting", &text).await;
+    assert_says(Greeting::Version(1), "refused", &text).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
