@@ -66,7 +66,8 @@ fn the_program_reports_when_it_is_ready_and_ends_on_a_signal() {
     assert_eq!(ready["published"]["library/hello"], published.digest().as_str());
     assert_eq!(ready["resolve"]["auth.docker.io"], ready["auth"]);
 
-    let killed = Command::new("kill").arg(program.id().to_string()).status().unwrap();
+    // The shell's own `kill`: a minimal Debian has no other.
+    let killed = Command::new("sh").args(["-c", &format!("kill {}", program.id())]).status().unwrap();
     assert!(killed.success());
     assert!(program.wait().unwrap().success());
     let mut rest = String::new();
