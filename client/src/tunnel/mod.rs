@@ -173,12 +173,20 @@ impl Tunnel {
         let is_decided = |states: &Vec<ServerState>| {
             !candidates(states, need, lost).is_empty() || is_pointless(states, need, deadline)
         };
-        let waited = servers.wait_for(is_decided);
-        match tokio::time::timeout_at(deadline.at.into(), waited).await {
-            Ok(Ok(states)) => self.select(&states, need, lost).ok_or_else(|| fault(&states, need.trust)),
-            // The supervisor has ended, so the client is shutting down.
-            Ok(Err(_)) => Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down")),
-            Err(_) => Err(fault(&self.servers.borrow(), need.trust)),
+        loop {
+            match tokio::time::timeout_at(deadline.at.into(), servers.wait_for(is_decided)).await {
+                Ok(Ok(states)) => match self.select(&states, need, lost) {
+                    Some(session) => return Ok(session),
+                    None if is_pointless(&states, need, deadline) => return Err(fault(&states, need.trust)),
+                    // It was lost since it was found.
+                    None => {}
+                },
+                // The supervisor has ended, so the client is shutting down.
+                Ok(Err(_)) => {
+                    return Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down"));
+                }
+                Err(_) => return Err(fault(&self.servers.borrow(), need.trust)),
+            }
         }
     }
 

@@ -268,12 +268,19 @@ async fn what_runs_at_the_end_of_the_drain_is_handed_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_moves_to_its_other_server_at_once() {
-    let (mut testbed, mut second) = two_servers(false).await;
-    let (blob, path) = testbed.with_blob(1, 64 * MIB);
-    let raw = begin(&testbed, &path, 2 * MIB).await;
-    testbed.hub.faults().arm(Rule::once(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
-    let waiting = tokio::spawn(latest(testbed.engine));
-    wait_for_request(&testbed.hub, LATEST).await;
+    // Which server is nearer may change between two requests: they must be with the same one.
+    let (mut testbed, mut second, blob, raw, waiting) = loop {
+        let (mut testbed, second) = two_servers(false).await;
+        let (blob, path) = testbed.with_blob(1, 64 * MIB);
+        let raw = begin(&testbed, &path, 2 * MIB).await;
+        testbed.hub.faults().arm(Rule::once(Fault::Hold { site: Site::Registry }).on("/manifests/latest"));
+        let waiting = tokio::spawn(latest(testbed.engine));
+        wait_for_request(&testbed.hub, LATEST).await;
+        if block_in_place(|| testbed.server.status()).unwrap()["exchanges"] == 2 {
+            break (testbed, second, blob, raw, waiting);
+        }
+        waiting.abort();
+    };
 
     terminate(&mut testbed.server);
     // Its clients are gone, although the engine has not read the body.

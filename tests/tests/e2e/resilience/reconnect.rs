@@ -222,8 +222,8 @@ async fn a_pull_ends_incomplete_when_patience_is_over() {
     // More than what may have arrived when the server dies: that is delivered.
     let (blob, path) = testbed.with_blob(1, 64 * MIB);
     let raw = begin(&testbed, &path, 2 * MIB).await;
-    crash(&mut testbed);
     let started = Instant::now();
+    crash(&mut testbed);
     let received = raw.rest().await;
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
     assert!((received.body().len() as u64) < blob.len() && bytes(&blob).starts_with(received.body()));
