@@ -328,18 +328,16 @@ impl ResumableBody {
             let fetched = tokio::time::timeout_at(until.into(), self.fetch(&bytes)).await;
             match fetched {
                 Ok(Ok(continuation)) => {
-                    let has_responded = self
-                        .source
-                        .as_mut()
-                        .is_some_and(|source| mem::replace(&mut source.has_responded, true));
+                    if let Some(source) = &mut self.source {
+                        source.has_responded = true;
+                    }
                     let waited = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
                     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(
                         content = self.guard.name(),
                         byte = bytes.start,
                         waited_ms,
-                        "the transfer {}",
-                        if has_responded && bytes.start > 0 { "continues" } else { "begins" }
+                        "the requested bytes arrive"
                     );
                     self.parts[0] = Part::arriving(&bytes, continuation);
                     self.request_missing();
