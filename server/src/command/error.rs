@@ -33,6 +33,16 @@ pub enum CommandError {
     UnknownClient { name: ClientName, file: PathBuf, active: String },
     #[error("{0} {checks} failed", checks = if *.0 == 1 { "check" } else { "checks" })]
     Check(usize),
+    #[error(
+        "a package is no text for a terminal; write it to a file, as in: docxy-server client-package > {0}"
+    )]
+    PackageOnTerminal(&'static str),
+    #[error(
+        "cannot read the client's package {}: {source}; the .deb and the .rpm of docxy-server bring it; \
+         elsewhere build the client with cargo build --release -p docxy-client",
+        path.display()
+    )]
+    ClientPackage { path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod check;
+mod client_package;
 mod clients;
 mod error;
 mod first_start;
@@ -38,6 +39,7 @@ impl Arguments {
             }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
+            Command::ClientPackage(arguments) => client_package::client_package(&arguments),
         }
     }
 }
