@@ -1,6 +1,8 @@
 //! The command line.
 
 use super::client_package::ClientPackageArguments;
+use super::documentation::{CompletionsArguments, ManArguments, VersionArguments};
+use super::service::ServiceArguments;
 use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use docxy_host::logging::Filter;
@@ -17,7 +19,6 @@ use std::path::PathBuf;
 #[command(
     name = "docxy-server",
     version,
-    disable_help_subcommand = true,
     after_help = "Example: a server, and a link for one more client\n  \
         docxy-server run --public vpn.example.org\n  \
         docxy-server invite laptop --public vpn.example.org\n\n\
@@ -39,6 +40,10 @@ pub(super) enum Command {
     Clients(ClientsArguments),
     Revoke(RevokeArguments),
     ClientPackage(ClientPackageArguments),
+    Service(ServiceArguments),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
+    Version(VersionArguments),
 }
 
 /// Serve the clients, until SIGTERM or SIGINT.

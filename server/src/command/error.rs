@@ -5,6 +5,7 @@ use crate::listener::ServeError;
 use crate::settings::SettingsError;
 use crate::state::{ClientsError, StateError};
 use docxy_host::private_file::FileError;
+use docxy_host::service::ServiceError;
 use docxy_protocol::link::ClientName;
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub enum CommandError {
     Address(#[from] AddressError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("{source}; as root: sudo docxy-server {command} --state {}", state.display())]
