@@ -6,6 +6,7 @@ use crate::engine_config::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
+use docxy_host::service::ServiceError;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub enum CommandError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("cannot read the link: {0}")]

@@ -5,7 +5,7 @@
 use super::arguments::JoinArguments;
 use super::error::CommandError;
 use crate::local_api;
-use crate::settings::{Flags, LinkSource, StoredLink, link_file_path, parse_lines, store_links};
+use crate::settings::{Flags, LinkSource, StoredLink, adopt_links, link_file_path, parse_lines, store_links};
 use crate::tunnel::Trust;
 use docxy_host::private_socket::listening_process;
 use docxy_host::terminal::print_note;
@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), CommandError> {
+    adopt_links(flags)?;
     let link_file = link_file_path(flags)?;
     let mut lines = match (arguments.link, LinkSource::named(arguments.link_file)) {
         (Some(text), _) => parse_lines(text.expose(), "the argument")?,
@@ -30,7 +31,13 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
         Some(process) => format!("a docxy-client runs, and reads its links again at: kill -HUP {process}"),
         None => "next: docxy-client run".to_owned(),
     };
-    print_note(&format!("stored in {}, which only you may read; {next}", link_file.display()));
+    print_note(&format!("stored in {}, which others may not read; {next}", link_file.display()));
+    if local_api::system_client_runs() {
+        print_note(&format!(
+            "the docxy-client of this system does not read it; for that one: sudo docxy-client join --link-file {}",
+            link_file.display()
+        ));
+    }
     Ok(())
 }
 

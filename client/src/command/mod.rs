@@ -3,12 +3,14 @@
 //! Commands print results on stdout and everything else on stderr. A link is a secret: no command prints one.
 
 mod arguments;
+mod documentation;
 mod error;
 mod join;
 mod links;
 mod pull;
 mod reload;
 mod run;
+mod service;
 mod setup;
 mod status_report;
 
@@ -35,6 +37,10 @@ impl Arguments {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),
+            Command::Service(arguments) => service::service(&arguments, &flags),
+            Command::Completions(arguments) => documentation::completions(&arguments),
+            Command::Man(arguments) => documentation::man(&arguments),
+            Command::Version(_) => documentation::version(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::tunnel::Tunnel;
 use docxy_host::logging;
 use docxy_host::private_socket::PrivateSocket;
 use docxy_host::ready_file::ReadyFile;
+use docxy_host::service::tell_ready;
 use docxy_host::signals::Signals;
 use docxy_host::signals::reload::reload_on_signal;
 use docxy_host::signals::shutdown::Shutdown;
@@ -56,6 +57,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
                 tracing::info!("listening on http://{address}");
             }
             ready_file.write(addresses);
+            tell_ready();
         };
         let serving = frontend::serve(frontend, gateway, drain, announce);
         tokio::select! {

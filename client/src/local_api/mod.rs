@@ -11,14 +11,14 @@ mod running_client;
 pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
-use docxy_host::directories::CLIENT_RUNTIME;
+use docxy_host::directories::{CLIENT_RUNTIME, is_root};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The path of calls.
@@ -49,6 +49,13 @@ pub fn socket_path() -> Option<PathBuf> {
 #[must_use]
 pub fn socket_candidates() -> Vec<PathBuf> {
     CLIENT_RUNTIME.candidates().into_iter().map(|directory| directory.join(SOCKET_NAME)).collect()
+}
+
+/// Whether a client runs for all users of this machine, and this user is not root: it reads only the links of root.
+#[must_use]
+pub fn system_client_runs() -> bool {
+    // Only root can ask it for more.
+    !is_root() && Path::new(CLIENT_RUNTIME.system).join(SOCKET_NAME).exists()
 }
 
 /// What a command asks of a running client.

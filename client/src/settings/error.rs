@@ -23,7 +23,7 @@ pub enum SettingsError {
     NoLink,
     /// No link was joined, and another user's client may run.
     #[error(
-        "no link is known to this user. If a docxy-client runs as root, commands of other users cannot use it: pull as \
+        "no link is known to this user. Only root's commands can use the docxy-client of the system: pull as \
              root (sudo docxy-client pull), pull with an engine at 127.0.0.1:5080, or run `docxy-client join` as this user"
     )]
     NoOwnLink,

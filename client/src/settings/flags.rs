@@ -79,4 +79,7 @@ pub struct ServingFlags {
     /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
     #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
     pub patience: Option<u64>,
+    /// Without a link, serve and wait for `docxy-client join`, as a service does that starts at boot
+    #[arg(long)]
+    pub wait_for_link: bool,
 }

@@ -149,6 +149,21 @@ pub fn trust_link<E: From<LinksError>>(
     Ok(all.swap_remove(chosen))
 }
 
+/// Moves the file to a place where there is none, for its owner only. Tells the user.
+///
+/// # Errors
+/// If it cannot be read there, or written here. It then stays.
+pub(super) fn move_links(from: &Path, to: &Path) -> Result<(), LinksError> {
+    let _lock = lock(to)?;
+    let content = private_file::read(from).map_err(LinksError::Write)?;
+    let Some(content) = content.filter(|_| !to.exists()) else { return Ok(()) };
+    private_file::write_with_directory(to, &content).map_err(LinksError::Write)?;
+    let failed = |source| LinksError::Write(FileError::Write { path: from.to_owned(), source });
+    std::fs::remove_file(from).map_err(failed)?;
+    print_note(&format!("moved the links in {} to {}", from.display(), to.display()));
+    Ok(())
+}
+
 /// The links in the file, in the order in which they were joined. There may be none.
 ///
 /// # Errors

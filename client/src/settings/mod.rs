@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod given;
 mod host_name;
+mod link_places;
 mod link_store;
 mod proxy;
 mod rates;
@@ -31,6 +32,7 @@ use docxy_host::toml_file;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
 use host_name::HostName;
+use link_places::default_link_file;
 use link_store::{combine, is_emptied, read_lines};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -72,7 +74,8 @@ impl Settings {
     /// If a setting is not valid, or there is no link.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let settings = Self::reload(flags)?;
-        if settings.tunnel.links.is_empty() { Err(SettingsError::NoLink) } else { Ok(settings) }
+        let may_start = !settings.tunnel.links.is_empty() || flags.serving.wait_for_link;
+        if may_start { Ok(settings) } else { Err(SettingsError::NoLink) }
     }
 
     /// The same for a client that runs: the last link may have been removed since its start.
@@ -81,7 +84,7 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen, hosts, allow_remote, patience } = &flags.serving;
+        let ServingFlags { listen, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
         let listen = first_set(listen, &config.listen)
             .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
         let may_be_remote = *allow_remote || config.allow_remote;
@@ -152,6 +155,17 @@ pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
     link_file(&config(flags)?).ok_or(SettingsError::NoDirectory)
 }
 
+/// Moves the links of an earlier version to where the system's service can read them, if that is their place.
+///
+/// # Errors
+/// If the config file is not valid, or they cannot be moved. They are then where they were.
+pub fn adopt_links(flags: &Flags) -> Result<(), SettingsError> {
+    if config(flags)?.link_file.is_none() {
+        link_places::adopt()?;
+    }
+    Ok(())
+}
+
 /// The port of the first listen address, for engines' config files.
 ///
 /// # Errors
@@ -215,12 +229,13 @@ fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, Set
     match LinkSource::named(flags.connection.link_file.clone()).or_else(joined) {
         Some(LinkSource::File(path)) if is_emptied(&path) => Ok(Vec::new()),
         Some(source) => Ok(combine(source.read()?)),
+        None if flags.serving.wait_for_link => Ok(Vec::new()),
         None => Err(SettingsError::NoLink),
     }
 }
 
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
-    config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
+    config.link_file.clone().or_else(default_link_file)
 }
 
 impl Flags {
@@ -283,7 +298,7 @@ mod tests {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
-            allow_remote: false,
+            ..ServingFlags::default()
         };
         let connection = ConnectionFlags {
             cache: Some("/flag".into()),

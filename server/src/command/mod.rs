@@ -4,12 +4,15 @@
 
 mod arguments;
 mod check;
+mod client_package;
 mod clients;
+mod documentation;
 mod error;
 mod first_start;
 mod invite;
 mod revoke;
 mod run;
+mod service;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -38,6 +41,11 @@ impl Arguments {
             }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
+            Command::ClientPackage(arguments) => client_package::client_package(&arguments),
+            Command::Service(arguments) => service::service(&arguments),
+            Command::Completions(arguments) => documentation::completions(&arguments),
+            Command::Man(arguments) => documentation::man(&arguments),
+            Command::Version(_) => documentation::version(),
         }
     }
 }

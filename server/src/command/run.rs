@@ -11,6 +11,7 @@ use crate::listener::{self, Controls, Ready};
 use crate::settings::{Flags, Settings};
 use crate::state::State;
 use docxy_host::ready_file::ReadyFile;
+use docxy_host::service::tell_ready;
 use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
 use docxy_host::{descriptors, logging};
@@ -67,6 +68,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             tracing::info!(%proxy, "registries are reached through a proxy");
         }
         ready_file.write(addresses);
+        tell_ready();
     };
     let served = runtime.block_on(listener::serve(settings, state, controls, announce));
     runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);

@@ -1,5 +1,7 @@
 //! The program as its operator uses it: arguments, output, exit codes and files.
 
+mod client_package;
+
 use docxy_protocol::link::Link;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
