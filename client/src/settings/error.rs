@@ -2,7 +2,7 @@
 
 use super::host_name::HostNameError;
 use super::link_store::LinksError;
-use docxy_host::proxy::{EnvironmentError, ProxyTableError};
+use docxy_host::proxy::EnvironmentError;
 use docxy_host::toml_file::TomlFileError;
 use std::net::SocketAddr;
 
@@ -36,9 +36,6 @@ pub enum SettingsError {
     /// Not a host name.
     #[error(transparent)]
     Host(#[from] HostNameError),
-    /// The proxy of the config file cannot be used.
-    #[error("[proxy] in the config file: {0}")]
-    Proxy(#[source] ProxyTableError),
     /// A variable that names a proxy cannot be used.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),

@@ -24,6 +24,9 @@ pub(super) struct ConfigFile {
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,
     pub(super) proxy: ProxyTable,
+    /// Where the file is.
+    #[serde(skip)]
+    pub(super) path: PathBuf,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
 }
@@ -33,7 +36,7 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let file: Self = toml_file::read(path)?;
         let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
-        let proxy = ProxyTable { password_file: absolute(file.proxy.password_file), ..file.proxy };
-        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), proxy, ..file })
+        let path = path.to_owned();
+        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), path, ..file })
     }
 }

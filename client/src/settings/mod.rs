@@ -138,7 +138,7 @@ impl ConnectionSettings {
             flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
-        let proxy = proxy::proxy(proxy, &Environment::of_process(), &config)?;
+        let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };

@@ -3,7 +3,7 @@
 use super::connection::{Connection, ControlStream, Driver, Http2, Metered, Probe, Role, Wire};
 use super::session::{Connections, Shared, Side};
 use super::signal::{self, Token};
-use super::{settings, socket, tls};
+use super::{padding, settings, socket, tls};
 use crate::connector::Connector;
 use bytes::Bytes;
 use docxy_protocol::backoff::{Backoff, Schedule};
@@ -158,7 +158,7 @@ impl Dialer {
     }
 }
 
-async fn send(
+pub(super) async fn send(
     connection: &Connection,
     request: http::Request<()>,
 ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
@@ -192,15 +192,20 @@ async fn keep_joined(session: Arc<Shared>, dialer: Dialer) {
 
 async fn join_again_and_again(session: &Arc<Shared>, dialer: &Dialer) {
     session.until_authenticated().await;
+    tokio::spawn(padding::receive(session.control.clone()));
     let Side::Client { token, .. } = session.side() else { return };
     let Some(token) = token.get() else { return };
     let (mut backoff, mut down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
     let mut collapsed: Option<Connection> = None;
+    let mut has_padding = false;
     loop {
         let joining = tokio::time::timeout(JOIN_TIMEOUT, dialer.join(session, token)).await;
         match joining {
             Ok(Ok(connection)) => {
                 let joined = Instant::now();
+                if !std::mem::replace(&mut has_padding, true) {
+                    tokio::spawn(padding::receive(connection.clone()));
+                }
                 tokio::select! {
                     () = connection.closed() => tracing::info!("a joined connection was lost; opening another one"),
                     () = connection.load.collapsed() => {
