@@ -8,6 +8,7 @@ mod clients;
 mod error;
 mod first_start;
 mod invite;
+mod next_steps;
 mod revoke;
 mod run;
 
