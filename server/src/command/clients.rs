@@ -60,7 +60,9 @@ fn rows(
 ) -> Vec<Row> {
     list.iter()
         .map(|(name, client)| {
-            let total = totals.get(name).copied().unwrap_or_default().since(client.created);
+            let total = totals.get(name).copied().unwrap_or_default();
+            // A running server has forgotten what was another's already, and its clock may differ from the inviter's.
+            let total = if connections.is_some() { total } else { total.since(client.created) };
             Row {
                 name: name.clone(),
                 since: client.created,

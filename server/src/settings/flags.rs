@@ -48,8 +48,8 @@ pub struct AddressFlags {
     /// [default: 61443]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
     pub listen: Vec<ListenAddress>,
-    /// The address in links, which clients dial [default: a public address of this machine, and
-    /// the port listened on]
+    /// The address in links, which clients dial; `invite` uses the last one that `run` had [default: a public address of
+    /// this machine, and the port listened on]
     #[arg(long, value_name = "HOST[:PORT]", env = "DOCXY_PUBLIC")]
     pub public: Option<PublicAddress>,
 }
