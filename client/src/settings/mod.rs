@@ -377,6 +377,13 @@ mod tests {
         // This is no removal.
         std::fs::write(&links, "").unwrap();
         assert!(Settings::reload(&flags).is_err());
+        // A service may start before the first `join`.
+        std::fs::remove_file(&links).unwrap();
+        let serving = ServingFlags { wait_for_link: true, ..ServingFlags::default() };
+        let waiting = Flags { serving, ..flags };
+        for settings in [Settings::load(&waiting), Settings::reload(&waiting)] {
+            assert!(settings.unwrap().tunnel.links.is_empty());
+        }
     }
 
     #[test]
