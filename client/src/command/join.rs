@@ -27,17 +27,15 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
     for stored in store_links(&link_file, lines)? {
         print_note(&describe(&stored));
     }
+    let file = link_file.display();
     let next = match running_process() {
         Some(process) => format!("a docxy-client runs, and reads its links again at: kill -HUP {process}"),
+        None if local_api::system_client_runs() => format!(
+            "this system's docxy-client does not read that; for it: sudo docxy-client join --link-file {file}"
+        ),
         None => "next: docxy-client run".to_owned(),
     };
-    print_note(&format!("stored in {}, which others may not read; {next}", link_file.display()));
-    if local_api::system_client_runs() {
-        print_note(&format!(
-            "the docxy-client of this system does not read it; for that one: sudo docxy-client join --link-file {}",
-            link_file.display()
-        ));
-    }
+    print_note(&format!("stored in {file}, which others may not read; {next}"));
     Ok(())
 }
 

@@ -225,11 +225,11 @@ impl LinkSource {
 }
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
-    let joined = || Some(LinkSource::File(link_file(config).filter(|path| path.exists())?));
+    let waits = flags.serving.wait_for_link;
+    let joined = || Some(LinkSource::File(link_file(config).filter(|path| waits || path.exists())?));
     match LinkSource::named(flags.connection.link_file.clone()).or_else(joined) {
-        Some(LinkSource::File(path)) if is_emptied(&path) => Ok(Vec::new()),
+        Some(LinkSource::File(path)) if is_emptied(&path) || waits && !path.exists() => Ok(Vec::new()),
         Some(source) => Ok(combine(source.read()?)),
-        None if flags.serving.wait_for_link => Ok(Vec::new()),
         None => Err(SettingsError::NoLink),
     }
 }
