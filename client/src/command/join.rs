@@ -40,21 +40,19 @@ pub(super) fn join(arguments: JoinArguments, flags: &Flags) -> Result<(), Comman
     for stored in store_links(&link_file, lines)? {
         print_note(&describe(&stored));
     }
+    let file = link_file.display();
     let next = match running {
         Some(process) => {
             format!(
                 "the docxy-client that runs here (process {process}) takes it now, unless it has --link-file"
             )
         }
+        None if local_api::system_client_runs() => format!(
+            "this system's docxy-client does not read that; for it: sudo docxy-client join --link-file {file}"
+        ),
         None => "next: docxy-client run".to_owned(),
     };
-    print_note(&format!("stored in {}, which others may not read; {next}", link_file.display()));
-    if local_api::system_client_runs() {
-        print_note(&format!(
-            "the docxy-client of this system does not read it; for that one: sudo docxy-client join --link-file {}",
-            link_file.display()
-        ));
-    }
+    print_note(&format!("stored in {file}, which others may not read; {next}"));
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use super::error::CommandError;
 use crate::settings::{Flags, adopt_links};
 use clap::{Args, Subcommand};
-use docxy_host::directories::is_root;
 use docxy_host::service::{Scope, Service};
 
 const SYSTEM_UNIT: &str = include_str!("../../../scripts/deploy/systemd/docxy-client.service");
@@ -40,10 +39,12 @@ struct ServiceScope {
 pub(super) fn service(arguments: &ServiceArguments, flags: &Flags) -> Result<(), CommandError> {
     match &arguments.command {
         ServiceCommand::Install(scope) => {
-            if !scope.user && is_root() {
+            let service = scope.service();
+            service.check("install")?;
+            if !scope.user {
                 adopt_links(flags)?;
             }
-            scope.service().install()?;
+            service.install()?;
         }
         ServiceCommand::Remove(scope) => scope.service().remove(if scope.user {
             "the links and the config file in ~/.config/docxy, and ~/.cache/docxy"

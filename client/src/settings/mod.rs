@@ -240,16 +240,17 @@ impl LinkSource {
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
     match link_source(flags, config) {
+        Some(LinkSource::File(path)) if flags.serving.wait_for_link && !path.exists() => Ok(Vec::new()),
         Some(LinkSource::File(path)) => Ok(read_links_in_use(&path)?),
         Some(source) => Ok(combine(source.read()?)),
-        None if flags.serving.wait_for_link => Ok(Vec::new()),
         None => Err(SettingsError::NoLink),
     }
 }
 
 /// The links that the user names, or the joined ones.
 fn link_source(flags: &Flags, config: &ConfigFile) -> Option<LinkSource> {
-    let joined = || Some(LinkSource::File(link_file(config).filter(|path| path.exists())?));
+    let is_used = |path: &PathBuf| flags.serving.wait_for_link || path.exists();
+    let joined = || Some(LinkSource::File(link_file(config).filter(is_used)?));
     LinkSource::named(flags.connection.link_file.clone()).or_else(joined)
 }
 
@@ -408,6 +409,13 @@ mod tests {
         // This is no removal.
         std::fs::write(&links, "").unwrap();
         assert!(Settings::reload(&flags).is_err());
+        // A service may start before the first `join`.
+        std::fs::remove_file(&links).unwrap();
+        let serving = ServingFlags { wait_for_link: true, ..ServingFlags::default() };
+        let waiting = Flags { serving, ..flags };
+        for settings in [Settings::load(&waiting), Settings::reload(&waiting)] {
+            assert!(settings.unwrap().tunnel.links.is_empty());
+        }
     }
 
     #[test]

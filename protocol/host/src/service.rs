@@ -89,7 +89,8 @@ impl Service {
         let is_new = match self.packaged() {
             Some(packaged) => {
                 print_note(&format!("the unit is the package's: {}", packaged.display()));
-                false
+                // It would be used instead.
+                self.delete_written()?
             }
             None => {
                 let path = self.written()?;
@@ -113,23 +114,15 @@ impl Service {
     /// If a step fails. The earlier ones are done.
     pub fn remove(&self, kept: &str) -> Result<(), ServiceError> {
         self.check("remove")?;
-        let (unit, path) = (self.unit_name(), self.written()?);
-        let text = private_file::read(&path)?;
-        let packaged = self.packaged();
-        match &text {
-            Some(text) if !self.is_ours(text) => return Err(ServiceError::ForeignUnit(path)),
-            None if packaged.is_none() => {
-                print_note(&format!("{unit} is not installed"));
-                return Ok(());
-            }
-            _ => {}
+        let (unit, packaged) = (self.unit_name(), self.packaged());
+        if packaged.is_none() && !self.written()?.exists() {
+            print_note(&format!("{unit} is not installed"));
+            return Ok(());
         }
         self.systemctl(&["disable", "--quiet", "--now", &unit])?;
         print_note(&format!("{unit} has ended, and does not start any more"));
-        if text.is_some() {
-            fs::remove_file(&path).map_err(|source| FileError::Write { path: path.clone(), source })?;
+        if self.delete_written()? {
             self.systemctl(&["daemon-reload"])?;
-            print_note(&format!("removed {}", path.display()));
         }
         if let Some(packaged) = packaged {
             print_note(&format!("{} goes with its package", packaged.display()));
@@ -138,7 +131,11 @@ impl Service {
         Ok(())
     }
 
-    fn check(&self, action: &'static str) -> Result<(), ServiceError> {
+    /// Checks that this action is possible here.
+    ///
+    /// # Errors
+    /// If systemd does not run, this user may not, or there is a unit of another hand.
+    pub fn check(&self, action: &'static str) -> Result<(), ServiceError> {
         let Self { name, scope, .. } = self;
         if !sd_notify::booted().unwrap_or(false) {
             return Err(ServiceError::NoSystemd { program: name });
@@ -146,6 +143,7 @@ impl Service {
         if *scope == Scope::System && !is_root() {
             return Err(ServiceError::NotRoot { program: name, action });
         }
+        self.check_ours(&self.written()?)?;
         Ok(())
     }
 
@@ -175,10 +173,8 @@ impl Service {
     /// Writes the unit for the program at this path. Returns whether it was not there, or another one.
     fn write(&self, path: &Path, program: &Path) -> Result<bool, ServiceError> {
         let text = self.unit_for(program)?;
-        match private_file::read(path)? {
-            Some(known) if known == text.as_bytes() => return Ok(false),
-            Some(known) if !self.is_ours(&known) => return Err(ServiceError::ForeignUnit(path.to_owned())),
-            _ => {}
+        if self.check_ours(path)?.is_some_and(|known| known == text.as_bytes()) {
+            return Ok(false);
         }
         let directory = path.parent().unwrap_or(Path::new("/"));
         let failed = |source| FileError::Write { path: path.to_owned(), source };
@@ -204,8 +200,25 @@ impl Service {
         format!("# Written by `{0} service install`. Your changes: systemctl edit {0}\n", self.name)
     }
 
-    fn is_ours(&self, text: &[u8]) -> bool {
-        text.starts_with(self.first_line().as_bytes())
+    /// The unit that this command wrote there, if there is one.
+    fn check_ours(&self, path: &Path) -> Result<Option<Vec<u8>>, ServiceError> {
+        match private_file::read(path)? {
+            Some(text) if !text.starts_with(self.first_line().as_bytes()) => {
+                Err(ServiceError::ForeignUnit(path.to_owned()))
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// Deletes the unit that this command wrote. Returns whether there was one.
+    fn delete_written(&self) -> Result<bool, ServiceError> {
+        let path = self.written()?;
+        if self.check_ours(&path)?.is_none() {
+            return Ok(false);
+        }
+        fs::remove_file(&path).map_err(|source| FileError::Write { path: path.clone(), source })?;
+        print_note(&format!("removed {}", path.display()));
+        Ok(true)
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<(), ServiceError> {
@@ -363,7 +376,7 @@ mod tests {
             };
             let verified = match analyze(&[&format!("--{}", scope.name()), "--man=no", "verify"]) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    eprintln!("skipped: systemd-analyze is not installed");
+                    print_note("skipped: systemd-analyze is not installed");
                     return;
                 }
                 verified => verified.unwrap(),
