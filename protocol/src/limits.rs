@@ -96,6 +96,13 @@ pub const EARLY_SEGMENTS_MAX: usize = 128;
 /// the server's file descriptors.
 pub const EXCHANGES_PER_CLIENT_MAX: usize = BLOBS_PER_CLIENT_MAX + SMALL_REQUESTS_PER_CLIENT_MAX;
 
+/// Bytes that a client may send to have as many sent back. Filters let the handshake and the first 15 to 20 KB of a TCP
+/// connection pass, or the first 64 KiB of a UDP flow, so less would show nothing.
+pub const ECHO_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for the server to receive them all: 64 KiB at 10 kbit/s.
+pub const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Connections of one client at the same time. A link may be used on several machines, and a client that
 /// changes its network leaves connections that end only at the idle timeout. The server keeps the newest.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = 8;

@@ -82,6 +82,7 @@ fn stream_headers_have_these_bytes() {
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
     golden(&request_header(251, request), GOLDEN_PREFETCH_HINT);
     golden(&StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(1000), n: 7 }), GOLDEN_SEGMENT);
+    golden(&StreamHeader::Echo, "<00><00><00><01><02>");
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
     );
     let segment = (any::<u64>(), any::<u32>())
         .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n }));
-    prop_oneof![request, segment]
+    prop_oneof![request, segment, Just(StreamHeader::Echo)]
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {

@@ -16,6 +16,9 @@ pub enum StreamHeader {
     Request(Box<RequestHeader>),
     /// A stream for one segment of a response.
     Segment(SegmentHeader),
+    /// Bytes follow, at most [`ECHO_BYTES_MAX`](crate::limits::ECHO_BYTES_MAX). When all have arrived, the server sends as
+    /// many back, each of them 0.
+    Echo,
 }
 
 /// Who the client is, and how it wants to be sent to: on the first stream of a session, which stays open for

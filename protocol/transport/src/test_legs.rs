@@ -92,7 +92,7 @@ async fn connect(leg: Leg) -> (Pair, Listener) {
     let listener = Listener::bind(loopback, &certificate, &key, &keys, &certificates).expect("a listener");
     let address = listener.local_address().expect("an address");
     let (congestion, connector) = (Choice::Auto, Connector::direct());
-    let peer = Peer { address, pin, server_name: None, congestion, connector };
+    let peer = Peer { address, pin, server_name: None, congestion, connector, joins: true };
     let accept = async { listener.accept().await.expect("a connection").accept().await };
     let (client, server) = tokio::join!(dial(leg, &peer), accept);
     let (client, server) = (client.expect("a session"), server.expect("a handshake").expect("a session"));

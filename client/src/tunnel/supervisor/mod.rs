@@ -122,6 +122,7 @@ impl Supervisors {
                     max_rate: options.max_rate,
                     proxy: options.proxy.clone(),
                     book: self.book.clone(),
+                    joins: true,
                 },
                 legs: Legs::new(options.leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),

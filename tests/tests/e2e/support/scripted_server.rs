@@ -181,7 +181,7 @@ async fn stream(
             let _ = send_response(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();
         }
-        Ok(StreamHeader::Segment(_)) | Err(_) => {}
+        Ok(StreamHeader::Segment(_) | StreamHeader::Echo) | Err(_) => {}
     }
 }
 
