@@ -16,6 +16,9 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Field lines in one head, at most. Engines send about ten, registries and CDNs about thirty.
 pub const FIELD_LINES_MAX: usize = 100;
 
+/// Registries that a server serves, at most: their names, of 259 bytes at most, fit into the frame of its Welcome.
+pub const SERVED_REGISTRIES_MAX: usize = 128;
+
 // ---- Streams and flow control
 
 /// Bytes of one segment of a large body.

@@ -17,7 +17,7 @@ use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, S
 use bytes::Bytes;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{
-    CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader,
+    CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader, Welcome,
 };
 use docxy_protocol::frame;
 use docxy_protocol::limits::{
@@ -188,7 +188,12 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let path_cache = Arc::clone(&shared.path_cache);
     let mut observer =
         PathObserver::start(congestion, path_cache, hello.name.clone(), remote(), Instant::now());
-    notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
+    let welcome = Welcome {
+        version: env!("CARGO_PKG_VERSION").into(),
+        registries: settings.upstream.names(),
+        time: jiff::Timestamp::now().as_second().try_into().unwrap_or_default(),
+    };
+    notify(&mut control, &ControlMessage::Welcome(welcome)).await;
 
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),

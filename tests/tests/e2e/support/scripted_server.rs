@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use docxy_protocol::{
     chunk::ChunkHeader,
     congestion::Handle,
-    control::{ControlMessage, Hello, StreamHeader},
+    control::{ControlMessage, Hello, ServedRegistries, StreamHeader, Welcome},
     frame,
     headers::Headers,
     identity::Pin,
@@ -63,7 +63,9 @@ type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 impl ScriptedServer {
     /// A server with these responses. Prefetched items wait for [`Self::allow_prefetch`].
     pub(crate) async fn new(respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static) -> Self {
-        let welcome = frame::encode(&ControlMessage::Welcome { version: "scripted".into() }).unwrap();
+        let welcome =
+            Welcome { version: "scripted".into(), registries: ServedRegistries::default(), time: 0 };
+        let welcome = frame::encode(&ControlMessage::Welcome(welcome)).unwrap();
         let mut scripted = Self::greeting(Greeting::Bytes(welcome), respond).await;
         wait_until_up(&mut scripted.client);
         scripted
