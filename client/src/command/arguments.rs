@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use crate::engine_config::engines::{ENGINES, Engine};
@@ -40,7 +41,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG", value_parser = no_link)]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +51,7 @@ pub(super) enum Command {
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
+    Doctor(DoctorArguments),
 }
 
 /// Store a link, so that the other commands know their server.
@@ -277,7 +279,7 @@ mod tests {
         let mut program = Arguments::command();
         program.clone().debug_assert();
         let commands: Vec<_> = program.get_subcommands_mut().collect();
-        assert_eq!(commands.len(), 5);
+        assert_eq!(commands.len(), 6);
         for command in commands {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example:\n  docxy-client "), "{help}");

@@ -81,9 +81,8 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen, hosts, allow_remote, patience } = &flags.serving;
-        let listen = first_set(listen, &config.listen)
-            .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
+        let listen = listen_addresses(flags, &config);
+        let ServingFlags { listen: _, hosts, allow_remote, patience } = &flags.serving;
         let may_be_remote = *allow_remote || config.allow_remote;
         if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
             return Err(SettingsError::Remote(*remote));
@@ -150,6 +149,19 @@ impl ConnectionSettings {
 /// If the config file is not valid, or there is no directory for the links.
 pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
     link_file(&config(flags)?).ok_or(SettingsError::NoDirectory)
+}
+
+/// Where a client with these flags listens; at least one address.
+///
+/// # Errors
+/// If the config file is not valid.
+pub fn listen(flags: &Flags) -> Result<Vec<SocketAddr>, SettingsError> {
+    Ok(listen_addresses(flags, &config(flags)?))
+}
+
+fn listen_addresses(flags: &Flags, config: &ConfigFile) -> Vec<SocketAddr> {
+    let set = first_set(&flags.serving.listen, &config.listen);
+    set.unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()])
 }
 
 /// The port of the first listen address, for engines' config files.

@@ -85,7 +85,7 @@ impl DialError {
         if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
     }
 
-    fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
         match self {
             Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
             error => all.push(error),

@@ -10,6 +10,7 @@ mod first_start;
 mod invite;
 mod revoke;
 mod run;
+mod standing;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -28,7 +29,8 @@ impl Arguments {
     /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { common: self.common, ..Flags::default() };
-        match self.command {
+        let Some(command) = self.command else { return standing::standing(&flags) };
+        match command {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
                 check::check(&images, &Flags { proxy, ..flags })

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the server has accepted this client.
-pub(super) async fn read_welcome(
+pub(in crate::tunnel) async fn read_welcome(
     control: &mut ReceiveStream,
     session: &Session,
     address: SocketAddr,
@@ -66,7 +66,7 @@ pub(super) async fn watch_control_stream(
 }
 
 /// How an attempt or a session ended.
-pub(super) enum SessionEnd {
+pub(in crate::tunnel) enum SessionEnd {
     /// The session was up and is lost.
     Lost(CleanText),
     /// The session was up, and its server ends or has ended.
@@ -87,7 +87,7 @@ pub(super) enum SessionEnd {
 
 impl SessionEnd {
     /// Why it ended.
-    pub(super) fn into_reason(self) -> CleanText {
+    pub(in crate::tunnel) fn into_reason(self) -> CleanText {
         match self {
             Self::Lost(reason)
             | Self::ServerEnded(reason)

@@ -10,6 +10,8 @@ mod legs;
 mod race;
 mod server_supervisor;
 
+pub(super) use control_stream::read_welcome;
+
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;

@@ -10,6 +10,7 @@ use docxy_protocol::{
     frame,
     headers::Headers,
     identity::Pin,
+    limits::ECHO_BYTES_MAX,
     prefetch::PrefetchItem,
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
@@ -52,6 +53,7 @@ pub(crate) enum Greeting {
 pub(crate) struct ScriptedServer {
     pub(crate) engine: HttpClient,
     pub(crate) client: Client,
+    pub(crate) link: String,
     requests: RequestLog,
     gate: Arc<Semaphore>,
     _listener: JoinSet<()>,
@@ -90,7 +92,7 @@ impl ScriptedServer {
         listener.spawn(listen(endpoint, greeting, Arc::new(respond), requests.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
         let client = block_in_place(|| Client::start_with(None, &link, &["--leg", "quic"])).unwrap();
-        Self { engine: HttpClient::at(client.address()), client, requests, gate, _listener: listener }
+        Self { engine: HttpClient::at(client.address()), client, link, requests, gate, _listener: listener }
     }
 
     /// Sends the prefetched items of this number of responses.
@@ -183,7 +185,13 @@ async fn stream(
             let _ = send_response(&mut send, &request, script(&request), &gate).await;
             let _ = send.finish();
         }
-        Ok(StreamHeader::Segment(_) | StreamHeader::Echo) | Err(_) => {}
+        Ok(StreamHeader::Echo) => {
+            let bytes = receive.read_to_end(ECHO_BYTES_MAX).await.unwrap_or_default();
+            // An error means that the client has stopped the stream.
+            let _ = send.write_all(&bytes).await;
+            let _ = send.finish();
+        }
+        Ok(StreamHeader::Segment(_)) | Err(_) => {}
     }
 }
 
