@@ -9,8 +9,12 @@ use clap::Args;
 use docxy_host::logging::{self, Filter};
 use docxy_host::terminal::print;
 use docxy_protocol::image_name::ImageName;
+use indicatif::ProgressBar;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tracing::Level;
+
+const SPINNER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Find out what is wrong between engines and registries, and what mends it.
 ///
@@ -40,16 +44,20 @@ pub(super) fn doctor(arguments: DoctorArguments, flags: Flags) -> Result<(), Com
     let _logging = logging::start(&Filter::level(Level::ERROR));
     let settings = ConnectionSettings::load(&flags, Level::ERROR);
     let walk = Walk { tunnel: settings.map(|settings| settings.tunnel), listen: listen(&flags), image };
+    // On a terminal only.
+    let spinner = ProgressBar::new_spinner().with_message("trying the next hop");
+    spinner.enable_steady_tick(SPINNER_INTERVAL);
     let mut findings: Vec<Finding> = Vec::new();
     let mut printed = Ok(());
     let tell = &mut |finding: Finding| {
         if !json && printed.is_ok() {
-            printed = print(&report::lines(&finding, findings.last()));
+            printed = spinner.suspend(|| print(&report::lines(&finding, findings.last())));
         }
         findings.push(finding);
     };
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
     runtime.block_on(walk.run(tell));
+    spinner.finish_and_clear();
     if json {
         printed = print(&format!("{:#}\n", report::json(&findings)));
     }

@@ -169,7 +169,9 @@ fn standing(
         ),
         State::SetUp => match machine.docker.as_ref().filter(|_| engine.name == "docker") {
             Some(docker) if docker.store == DockerStore::Classic => {
-                let is_used = docker.mirrors.contains(&format!(":{}", target.port));
+                let end = format!(":{}", target.port);
+                let is_used =
+                    docker.mirrors.split(' ').any(|mirror| mirror.trim_end_matches('/').ends_with(&end));
                 match &plan.reload {
                     Some(reload) if !is_used => {
                         let what =

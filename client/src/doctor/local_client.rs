@@ -106,9 +106,14 @@ impl LocalClient {
 /// What starts the client on this machine, or starts it again.
 #[must_use]
 pub fn start_command() -> &'static str {
-    match UNITS.iter().any(|directory| Path::new(directory).join("docxy-client.service").exists()) {
-        true => "sudo systemctl restart docxy-client",
-        false => "docxy-client run",
+    let is_in = |directory: &Path| directory.join("docxy-client.service").exists();
+    let of_user = std::env::home_dir().unwrap_or_default().join(".config/systemd/user");
+    if is_in(&of_user) {
+        "systemctl --user restart docxy-client"
+    } else if UNITS.iter().any(|directory| is_in(Path::new(directory))) {
+        "sudo systemctl restart docxy-client"
+    } else {
+        "docxy-client run"
     }
 }
 

@@ -118,11 +118,12 @@ impl Asker<'_> {
             return Err(bad_status(Hop::Registry, &ping).into());
         }
         hops.registry = Some(Verdict::Ok(format!("{registry} answers the server")));
-        hops.token_service = Some(if ping.status == StatusCode::OK {
-            Verdict::Ok("the registry needs no token".into())
-        } else {
+        let challenge = ping.headers.get_str(&header::WWW_AUTHENTICATE).unwrap_or_default();
+        hops.token_service = Some(if challenge.to_ascii_lowercase().contains("bearer") {
             self.token().await?;
             Verdict::Ok("it grants a token to everybody".into())
+        } else {
+            Verdict::Ok("the registry asks for no token".into())
         });
         let (repository, reference) = (repository.clone(), reference.clone());
         let head =

@@ -149,7 +149,8 @@ fn pin(quic: &Reached, tcp: &Reached) -> Verdict {
     let is_shown = |leg: &Result<ProbedSession, ProbeError>| match leg {
         Ok(_) => true,
         // With QUIC the handshake itself fails.
-        Err(ProbeError::NotAccepted(code, _)) => *code != Some(CloseCode::ServerOutdated),
+        Err(ProbeError::NotAccepted(Some(CloseCode::ServerOutdated | CloseCode::Draining), _)) => false,
+        Err(ProbeError::NotAccepted(..)) => true,
         Err(_) => false,
     };
     match other_key {

@@ -17,7 +17,7 @@ use docxy_protocol::{
     name::Registry,
     request::{Operation, Request},
 };
-use docxy_tests::process::{PROCESS_TIMEOUT, binary, run, scratch};
+use docxy_tests::process::{Finished, PROCESS_TIMEOUT, binary, run, scratch};
 use hub_stand_in::{Fault, Hub, HubConfig, Rule, Site};
 use rustix::process::geteuid;
 use serde_json::Value;
@@ -28,6 +28,7 @@ use crate::support::{
     http_client::ANY,
     relay::Relay,
     scripted_server::{Greeting, ScriptedResponse, ScriptedServer},
+    tcp_relay::TcpRelay,
     testbed::{Testbed, config, hello, invite, server, test_store},
 };
 
@@ -76,9 +77,9 @@ impl Laptop {
         self.folder.path().join(file)
     }
 
-    /// Runs doctor after these commands of a shell, in which `$CONFIG` is the directory of engines' files. As root, that is
-    /// an empty `/etc` in a mount namespace of its own.
-    fn doctor_after(&self, steps: &str, arguments: &str) -> Report {
+    /// Runs these commands of a shell, in which `$CONFIG` is the directory of engines' files. As root, that is an empty `/etc`
+    /// in a mount namespace of its own.
+    fn shell(&self, commands: &str) -> Finished {
         let (under, mount, config) = match geteuid().is_root() {
             true => (
                 &["unshare", "--mount", "--propagation", "private", "sh"][..],
@@ -87,15 +88,20 @@ impl Laptop {
             ),
             false => (&["sh"][..], "true", &*self.path("home/.config").display().to_string()),
         };
-        let script =
-            format!("set -e\n{mount}\n{{ {steps}\n}} >&2\nexec \"$DOCXY\" doctor --json {arguments}");
+        let script = format!("set -e\n{mount}\n{commands}");
         let mut command = Command::new(under[0]);
         command.args(&under[1..]).args(["-c", &script]).env_clear().env("CONFIG", config);
         command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.path("bin").display()));
         command.env("DOCXY", binary("docxy-client").unwrap());
         command.env("HOME", self.path("home")).env("CONFIGURATION_DIRECTORY", self.path("config"));
         command.env("CACHE_DIRECTORY", self.path("cache")).env("RUNTIME_DIRECTORY", self.path("run"));
-        let finished = run(command, PROCESS_TIMEOUT).unwrap();
+        run(command, PROCESS_TIMEOUT).unwrap()
+    }
+
+    /// Runs doctor after these commands.
+    fn doctor_after(&self, commands: &str, arguments: &str) -> Report {
+        let finished =
+            self.shell(&format!("{{ {commands}\n}} >&2\nexec \"$DOCXY\" doctor --json {arguments}"));
         let document = serde_json::from_str(&finished.stdout);
         let document = document.unwrap_or_else(|error| panic!("{error}: {finished:#?}"));
         Report { code: finished.status.code(), document }
@@ -196,6 +202,8 @@ async fn doctor_names_what_is_wrong_with_a_link_or_the_way_to_its_server() {
     frozen.disconnect_after(32 * 1024);
     let [by_tcp, by_udp, until_frozen] = [(&no_udp, "no-udp"), (&no_tcp, "no-tcp"), (&frozen, "frozen")]
         .map(|(relay, name)| relay.link_to(&testbed.server, name));
+    let counted = TcpRelay::new(testbed.server.address()).await;
+    let by_counted = counted.link_to(&testbed.server, "counted");
     let revoked = invite(&mut testbed.server, "revoked");
     block_in_place(|| testbed.server.revoke("revoked")).unwrap();
     let (address, other_address) = (testbed.server.address().to_string(), other.address().to_string());
@@ -217,8 +225,10 @@ async fn doctor_names_what_is_wrong_with_a_link_or_the_way_to_its_server() {
         ("revoked", at(&revoked), "", &["hello"]),
         ("registry not listed", at(&link), "ghcr.io/owner/app", &["registry"]),
         ("no client runs", Laptop::new(free_address(), &link), "", &["local_client"]),
+        ("nothing is wrong over TCP", at(&by_counted), "--leg tcp", &[]),
     ];
     assert_each(rows).await;
+    assert_eq!(counted.most_open(), 1, "a running client has others, and networks count them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,6 +321,9 @@ async fn doctor_says_whether_engines_are_set_up_and_ask() {
     assert_eq!((silent.podman(), silent.code), ("unknown", Some(0)), "{silent}");
     let agent = ("user-agent", "containers/5.23.1 (github.com/containers/image)");
     testbed.engine.get("/v2/library/hello/manifests/latest", &[ANY, agent]).await;
+    let next = Laptop::new(testbed.client.address(), &link);
+    let next = block_in_place(|| next.shell("\"$DOCXY\" setup podman >&2\n\"$DOCXY\"")).succeeded().unwrap();
+    assert!(next.lines().last().unwrap().starts_with("next: podman pull "), "{next}");
     let asks = laptop(set_up).await.unwrap();
     assert_eq!((asks.podman(), asks.code), ("ok", Some(0)), "{asks}");
 }
