@@ -270,7 +270,7 @@ fn a_damaged_link_is_refused_and_not_quoted() {
 fn a_misplaced_link_is_not_quoted() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 2),
+        ("", 0),
         ("run", 2),
         ("pull", 2),
         ("join x", 2),
@@ -338,6 +338,22 @@ fn it_listens_without_a_tunnel_and_ends_at_sigterm() {
     assert_eq!(text(&output.stdout), "");
     let log = stderr(&output);
     assert!(!log.is_empty() && !log.contains(&SECRET[..8]) && !log.contains('\u{1b}'), "{log}");
+}
+
+#[test]
+fn without_a_command_it_says_what_comes_next() {
+    let machine = Machine::new();
+    let next = || text(&machine.run("").stdout).lines().last().expect("a line").to_owned();
+    assert_eq!(next(), "next: docxy-client join");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let listen = format!("listen = [\"{}\"]\n", address.expect("a free port"));
+    std::fs::create_dir(machine.dir.path().join("config")).expect("a directory");
+    machine.file("config/client.toml", &listen);
+    machine.file("config/links", &link("laptop"));
+    // Where the package is installed, its unit is started.
+    assert!(next().contains("docxy-client run") || next().contains("systemctl"), "{}", next());
+    machine.file("config/links", "docxy://");
+    assert_eq!(next(), "next: docxy-client doctor");
 }
 
 #[test]

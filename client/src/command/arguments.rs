@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::doctor::DoctorArguments;
 use super::documentation::{CompletionsArguments, ManArguments, VersionArguments};
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
@@ -41,7 +42,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "FILE", env = "DOCXY_CONFIG", value_parser = no_link)]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +52,7 @@ pub(super) enum Command {
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
+    Doctor(DoctorArguments),
     Service(ServiceArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),

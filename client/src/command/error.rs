@@ -50,6 +50,8 @@ pub enum CommandError {
     UnknownServer { server: String, file: PathBuf },
     #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
     AmbiguousServer { server: String, candidates: Vec<String> },
+    #[error("{0} {faults} found", faults = if *.0 == 1 { "fault" } else { "faults" })]
+    Faults(usize),
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,

@@ -6,7 +6,8 @@ use super::arguments::JoinArguments;
 use super::error::CommandError;
 use crate::local_api;
 use crate::settings::{
-    ConnectionSettings, Flags, LinkLine, LinkSource, StoredLink, adopt_links, link_file_path, parse_lines, store_links,
+    ConnectionSettings, Flags, LinkLine, LinkSource, StoredLink, adopt_links, link_file_path, parse_lines,
+    store_links,
 };
 use crate::tunnel::{Contact, JoinedLink, Trust, contact};
 use docxy_host::private_socket::listening_process;

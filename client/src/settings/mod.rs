@@ -36,7 +36,7 @@ use host_name::HostName;
 use link_places::default_link_file;
 use link_store::{combine, is_emptied, read_lines};
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::Level;
@@ -87,14 +87,11 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
-        let default = || vec![ListenAddress::Exact((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())];
-        let listen = first_set(listen, &config.listen.0).unwrap_or_else(default);
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
+        let listen = listen_addresses(flags, &config);
         let may_be_remote = *allow_remote || config.allow_remote;
-        let remote = listen.iter().find_map(|address| match address {
-            ListenAddress::Exact(address) if !address.ip().is_loopback() => Some(*address),
-            _ => None,
-        });
+        let remote =
+            listen.iter().filter_map(|address| address.exact()).find(|address| !address.ip().is_loopback());
         if let Some(remote) = remote.filter(|_| !may_be_remote) {
             return Err(SettingsError::Remote(remote));
         }
@@ -183,6 +180,23 @@ pub fn adopt_links(flags: &Flags) -> Result<(), SettingsError> {
         link_places::adopt()?;
     }
     Ok(())
+}
+
+/// Where a client with these flags is reached on this machine; at least one address.
+///
+/// # Errors
+/// If the config file is not valid.
+pub fn listen(flags: &Flags) -> Result<Vec<SocketAddr>, SettingsError> {
+    let listen = listen_addresses(flags, &config(flags)?);
+    Ok(listen
+        .into_iter()
+        .map(|address| address.exact().unwrap_or((Ipv4Addr::LOCALHOST, address.port()).into()))
+        .collect())
+}
+
+fn listen_addresses(flags: &Flags, config: &ConfigFile) -> Vec<ListenAddress> {
+    let default = || vec![ListenAddress::Exact((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())];
+    first_set(&flags.serving.listen, &config.listen.0).unwrap_or_else(default)
 }
 
 /// The port of the first listen address, for engines' config files.

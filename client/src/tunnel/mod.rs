@@ -12,6 +12,7 @@ pub mod leg;
 mod liveness;
 mod need;
 mod network;
+mod probe;
 mod range_habits;
 mod segment_budget;
 mod selector;
@@ -26,6 +27,7 @@ pub use config::{
 pub use contact::{Contact, contact};
 pub use deadline::Deadline;
 pub use need::Need;
+pub(crate) use probe::{EchoError, ProbeError, ProbedSession, ServerProbe};
 pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
 #[cfg(test)]

@@ -28,6 +28,15 @@ pub enum ListenAddress {
 pub struct ListenAddressError(String);
 
 impl ListenAddress {
+    /// The IP address and port, if it has both.
+    #[must_use]
+    pub const fn exact(self) -> Option<SocketAddr> {
+        match self {
+            Self::Exact(address) => Some(address),
+            Self::Port(_) | Self::Localhost(_) => None,
+        }
+    }
+
     /// Its port.
     #[must_use]
     pub const fn port(self) -> u16 {

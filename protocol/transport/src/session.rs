@@ -90,7 +90,7 @@ impl Session {
     /// If the header is too long, or the session ends first.
     pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
         let traffic = match header {
-            StreamHeader::Request(_) => Traffic::Small,
+            StreamHeader::Request(_) | StreamHeader::Echo => Traffic::Small,
             StreamHeader::Segment(_) => Traffic::Bulk,
         };
         self.open_with(frame::encode(header)?, traffic).await

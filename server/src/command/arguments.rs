@@ -29,7 +29,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub(super) common: CommonFlags,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]

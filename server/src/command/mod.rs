@@ -14,6 +14,7 @@ mod next_steps;
 mod revoke;
 mod run;
 mod service;
+mod standing;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -32,7 +33,8 @@ impl Arguments {
     /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { common: self.common, ..Flags::default() };
-        match self.command {
+        let Some(command) = self.command else { return standing::standing(&flags) };
+        match command {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
                 check::check(&images, &Flags { proxy, ..flags })

@@ -279,7 +279,7 @@ fn clients_are_listed_for_people_and_for_programs() {
 fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 2),
+        ("", 0),
         ("serve", 2),
         ("invite", 2),
         ("invite lap/top", 2),
@@ -349,6 +349,19 @@ fn a_first_start_without_a_public_port_makes_no_client() {
     // The system chooses the port to listen on, so a link to it would soon be wrong.
     Server::start(&machine, "--public vpn.example.org").stop();
     assert_eq!(text(&machine.run("clients --json").stdout).trim(), "[]");
+}
+
+#[test]
+fn without_a_command_it_says_what_comes_next() {
+    let machine = Machine::new();
+    let next = || text(&machine.run("").stdout).lines().last().expect("a line").to_owned();
+    // Where the package is installed, its unit is started.
+    let is_start = |next: &str| next.contains("docxy-server run") || next.contains("systemctl");
+    assert!(is_start(&next()) && !machine.dir.path().join("identity.pem").exists(), "{}", next());
+    let server = Server::start(&machine, "--public vpn.example.org:443");
+    assert_eq!(next(), "next: docxy-server invite NAME");
+    server.stop();
+    assert!(is_start(&next()), "{}", next());
 }
 
 #[test]

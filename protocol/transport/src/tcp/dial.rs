@@ -71,7 +71,7 @@ struct Dialer {
 }
 
 /// Dials the server with this pin. Anybody on the path can read `server_name`; without it, none is sent.
-/// `congestion` is how this side sends, as far as the kernel can.
+/// `congestion` is how this side sends, as far as the kernel can. Unless it `joins`, the session stays at one connection.
 ///
 /// # Errors
 /// If a connection or a handshake fails. It may take as long as the kernel tries.
@@ -81,6 +81,7 @@ pub(crate) async fn dial(
     server_name: Option<&str>,
     congestion: Choice,
     connector: Connector,
+    joins: bool,
 ) -> Result<Connections, DialError> {
     let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone(), congestion);
     let mut dialer = with_name(server_name)?;
@@ -101,7 +102,9 @@ pub(crate) async fn dial(
     let session = Shared::new(side, connection.clone(), address, congestion);
     let role = Role::ClientControl { stream: ControlStream::Awaited(response), messages };
     tokio::spawn(Driver::new(http2, role, Arc::clone(&session), connection, open));
-    tokio::spawn(keep_joined(Arc::clone(&session), dialer));
+    if joins {
+        tokio::spawn(keep_joined(Arc::clone(&session), dialer));
+    }
     Ok(Connections::new(session))
 }
 
