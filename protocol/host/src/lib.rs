@@ -10,6 +10,7 @@ pub mod happy_eyeballs;
 pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
+pub mod memory;
 pub mod password_file;
 pub mod private_file;
 pub mod private_socket;
