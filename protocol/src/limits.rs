@@ -1,7 +1,8 @@
 //! Every limit of the tunnel, each with its reason.
 //!
 //! A limit that both sides must agree on, or that bounds what an unauthenticated peer can cost, must
-//! stand here and nowhere else.
+//! stand here and nowhere else. A server with less than 1 GiB of memory has a part of some of them: see its
+//! `memory_limits`.
 
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ pub const INITIAL_SEGMENTS_MAX: u32 = 40;
 /// requested, and room for small replies, which must never wait for the acknowledgement of large bodies.
 pub const SEND_WINDOW: u64 = BULK_WINDOW_MAX + 16 * 1024 * 1024;
 
-/// Segments that a server holds for sending, over all clients: 80 MiB. A client alone gets half of them: five
+/// Segments that a server holds for sending, over all clients, at most: 80 MiB. A client alone gets half of them: five
 /// bandwidth-delay products of 300 Mbit/s at 200 ms, and two of 500 Mbit/s at 300 ms. (Measured: with 128 MiB and
 /// twice the read buffer of a connection to a registry, 2,000 streams of 12 clients took 293 MiB in all.)
 pub const SEND_BUDGET_SEGMENTS: usize = 80 * 1024 * 1024 / SEGMENT_BYTES as usize;
@@ -212,6 +213,9 @@ pub const TOKEN_RESPONSE_BYTES_MAX: usize = 4 * TOKEN_BYTES_MAX;
 
 /// Bytes of a manifest: what the distribution spec requires registries to accept ("Pushing Manifests").
 pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of stored manifests that a server keeps in memory, at most: about 1,000 of usual size.
+pub const STORED_MANIFEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 // ---- Prefetch
 

@@ -36,6 +36,7 @@ mod exchange;
 pub mod lifecycle;
 pub mod listener;
 mod live_clients;
+mod memory_limits;
 pub mod settings;
 pub mod state;
 mod store;

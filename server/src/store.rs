@@ -7,6 +7,7 @@ pub(crate) use docxy_host::store::{Key, Scope, remove_oldest};
 
 use docxy_host::store::{self, Content, Limits};
 use docxy_protocol::headers::Headers;
+use docxy_protocol::limits::STORED_MANIFEST_BYTES_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,17 +18,16 @@ pub(crate) type Store = store::Store<Headers>;
 pub(crate) type StoredManifest = Content<Headers>;
 
 const LIMITS: Limits = Limits {
-    // About 1,000 manifests of usual size.
-    memory_bytes: 8 * 1024 * 1024,
+    memory_bytes: STORED_MANIFEST_BYTES_MAX,
     // More than a busy server fetches in a year.
     disk_bytes: 256 * 1024 * 1024,
     public_lifetime: Duration::MAX,
     private_lifetime: Duration::ZERO,
 };
 
-/// The store in this directory, which may not exist yet.
-pub(crate) fn open(directory: PathBuf) -> Store {
-    let store = Store::open(Some(directory), LIMITS);
+/// The store in this directory, which may not exist yet. It keeps so many bytes in memory.
+pub(crate) fn open(directory: PathBuf, memory_bytes: usize) -> Store {
+    let store = Store::open(Some(directory), Limits { memory_bytes, ..LIMITS });
     store.list_files();
     store
 }

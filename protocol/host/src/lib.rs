@@ -13,6 +13,7 @@ pub mod listen_address;
 pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
+pub mod memory;
 pub mod password_file;
 pub mod port_holder;
 pub mod private_file;

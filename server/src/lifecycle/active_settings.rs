@@ -101,7 +101,7 @@ mod tests {
     async fn a_running_exchange_keeps_its_settings_and_a_new_one_has_the_new_ones() {
         let dir = tempfile::tempdir().unwrap();
         let old = settings("fixed_rate_limit = '1 Mbit/s'");
-        let active = ActiveSettings::start(&old, store::open(dir.path().to_owned())).unwrap();
+        let active = ActiveSettings::start(&old, store::open(dir.path().to_owned(), 1024 * 1024)).unwrap();
         let running = active.current();
         let new = settings(
             "fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']\n[registries.'quay.io']\napi = 'https://quay.io'",
@@ -117,7 +117,8 @@ mod tests {
     #[tokio::test]
     async fn unusable_settings_change_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let active = ActiveSettings::start(&settings(""), store::open(dir.path().to_owned())).unwrap();
+        let active =
+            ActiveSettings::start(&settings(""), store::open(dir.path().to_owned(), 1024 * 1024)).unwrap();
         let before = active.current();
         let mut wrong = settings("fixed_rate_limit = '2 Mbit/s'\n[registries.'ghcr.io']");
         let ca = vec![CertificateDer::from(vec![1, 2, 3])];

@@ -3,7 +3,6 @@
 //!
 //! Must never depend on the number of authenticated connections: those have limits of their own.
 
-use docxy_protocol::limits::UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY;
 use docxy_transport::Incoming;
 
 /// The decision on a first packet.
@@ -17,16 +16,16 @@ pub(super) enum Decision {
     Refuse,
 }
 
-/// Decides on a first packet, given the number of unauthenticated connections. `ending`: the server hands back what
-/// runs.
-pub(super) fn decide(incoming: &Incoming, unauthenticated: usize, ending: bool) -> Decision {
-    decision(incoming.is_validated(), unauthenticated, ending)
+/// Decides on a first packet. `busy`: there are so many unauthenticated connections that an address must be validated.
+/// `ending`: the server hands back what runs.
+pub(super) fn decide(incoming: &Incoming, busy: bool, ending: bool) -> Decision {
+    decision(incoming.is_validated(), busy, ending)
 }
 
-const fn decision(is_validated: bool, unauthenticated: usize, ending: bool) -> Decision {
+const fn decision(is_validated: bool, busy: bool, ending: bool) -> Decision {
     if ending {
         Decision::Refuse
-    } else if unauthenticated >= UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY && !is_validated {
+    } else if busy && !is_validated {
         Decision::Retry
     } else {
         Decision::Accept
@@ -39,9 +38,9 @@ mod tests {
 
     #[test]
     fn addresses_are_validated_under_load_and_a_server_that_ends_refuses() {
-        assert_eq!(decision(false, 0, false), Decision::Accept);
-        assert_eq!(decision(false, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Retry);
-        assert_eq!(decision(true, UNAUTHENTICATED_CONNECTIONS_BEFORE_RETRY, false), Decision::Accept);
-        assert_eq!(decision(true, 0, true), Decision::Refuse);
+        assert_eq!(decision(false, false, false), Decision::Accept);
+        assert_eq!(decision(false, true, false), Decision::Retry);
+        assert_eq!(decision(true, true, false), Decision::Accept);
+        assert_eq!(decision(true, false, true), Decision::Refuse);
     }
 }

@@ -5,7 +5,7 @@ use crate::admission::{Admission, ClientAdmission};
 use crate::budget::{Budget, BudgetShare};
 use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_BUDGET_SEGMENTS, SEND_WINDOW};
+use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
 use docxy_transport::{RateLimit, Session};
 use parking_lot::Mutex;
@@ -55,8 +55,8 @@ pub(super) struct Registration {
 }
 
 impl ClientConnections {
-    pub(super) fn new(admission: Arc<Admission>) -> Arc<Self> {
-        let send_budget = Budget::new(SEND_BUDGET_SEGMENTS);
+    pub(super) fn new(admission: Arc<Admission>, send_segments: usize) -> Arc<Self> {
+        let send_budget = Budget::new(send_segments);
         Arc::new(Self { admission, send_budget, clients: Mutex::default() })
     }
 

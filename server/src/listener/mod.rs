@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
 use crate::live_clients::{self, LiveClients};
+use crate::memory_limits::MemoryLimits;
 use crate::settings::{Settings, TlsSettings};
 use crate::state::{ClientWatch, State, StateError, Usage};
 use crate::store;
@@ -25,9 +26,10 @@ use client_connections::ClientConnections;
 use connection::ListenerContext;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
+use docxy_host::memory;
 use docxy_host::port_holder::{Protocol, port_holder};
 use docxy_host::signals::shutdown::Shutdown;
-use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT, UPSTREAM_REQUESTS_MAX};
+use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT};
 use docxy_transport::tcp::Certificates;
 use docxy_transport::{Leg, ListenError, Listener};
 use network::Network;
@@ -119,17 +121,20 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let Controls { shutdown, reload, report, log, status_file } = controls;
     let usage = Usage::open(&state)?;
+    let limits = MemoryLimits::of(memory::limit().unwrap_or(u64::MAX));
+    tracing::debug!(?limits, "limits by the memory");
     let (admission, connections, streams) =
-        (Admission::new(UPSTREAM_REQUESTS_MAX), TaskTracker::new(), OpenStreams::default());
-    let active_settings = ActiveSettings::start(&settings, store::open(state.path("manifests")))?;
+        (Admission::new(limits.upstream_requests), TaskTracker::new(), OpenStreams::default());
+    let store = store::open(state.path("manifests"), limits.manifest_bytes)?;
+    let active_settings = ActiveSettings::start(&settings, store)?;
     let clients = ClientWatch::start(&state, usage.clone())?;
     // With a handover, running transfers are handed back at the first signal.
     let hand_back = if settings.handover { shutdown.drain.clone() } else { CancellationToken::new() };
     let shared = Arc::new(ListenerContext {
         clients: clients.clone(),
         usage: usage.clone(),
-        connections: ClientConnections::new(Arc::clone(&admission)),
-        unauthenticated: Unauthenticated::new(),
+        connections: ClientConnections::new(Arc::clone(&admission), limits.send_segments),
+        unauthenticated: Unauthenticated::new(limits.unauthenticated, limits.unauthenticated_per_network),
         streams: streams.clone(),
         settings: Arc::clone(&active_settings),
         counters: Arc::default(),
@@ -169,9 +174,8 @@ pub async fn serve(
         tokio::spawn(async move {
             while let Some(incoming) = listener.accept().await {
                 // A server that only drains serves newcomers too: they may have no other server.
-                let (unauthenticated, ending) =
-                    (shared.unauthenticated.len(), shared.hand_back.is_cancelled());
-                match accept_policy::decide(&incoming, unauthenticated, ending) {
+                let busy = shared.unauthenticated.len() >= limits.unauthenticated_before_retry;
+                match accept_policy::decide(&incoming, busy, shared.hand_back.is_cancelled()) {
                     Decision::Accept => {
                         // The slot is taken here, so that the next decision counts this connection.
                         let network = Network::of(incoming.remote_address().ip());

@@ -5,7 +5,6 @@
 //! network that holds the most. Must never close an authenticated connection.
 
 use super::network::Network;
-use docxy_protocol::limits::{UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,11 +36,7 @@ pub(super) struct Slot {
 }
 
 impl Unauthenticated {
-    pub(super) fn new() -> Arc<Self> {
-        Self::with_limits(UNAUTHENTICATED_CONNECTIONS_MAX, UNAUTHENTICATED_CONNECTIONS_PER_NETWORK_MAX)
-    }
-
-    fn with_limits(max: usize, max_per_network: usize) -> Arc<Self> {
+    pub(super) fn new(max: usize, max_per_network: usize) -> Arc<Self> {
         Arc::new(Self { max, max_per_network, open: Mutex::default() })
     }
 
@@ -128,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_evicts_the_oldest_of_the_largest_network() {
-        let all = Unauthenticated::with_limits(4, 3);
+        let all = Unauthenticated::new(4, 3);
         let alone = all.add(network(1));
         let [first, second, third] = [0; 3].map(|_| all.add(network(2)));
         let newcomer = all.add(network(3));
@@ -143,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_network_has_a_limit_even_if_slots_are_free() {
-        let all = Unauthenticated::with_limits(10, 2);
+        let all = Unauthenticated::new(10, 2);
         let slots: Vec<_> = (0..4).map(|_| all.add(network(1))).collect();
         assert_eq!(evicted([&slots[0], &slots[1], &slots[2], &slots[3]]), [true, true, false, false]);
         assert_eq!(all.len(), 2);
@@ -151,7 +146,7 @@ mod tests {
 
     #[test]
     fn of_networks_with_one_connection_each_the_oldest_is_evicted() {
-        let all = Unauthenticated::with_limits(3, 2);
+        let all = Unauthenticated::new(3, 2);
         let slots: Vec<_> = (0..5).map(|n| all.add(network(n))).collect();
         let gone: Vec<_> = slots.iter().map(|slot| slot.evicted.is_cancelled()).collect();
         assert_eq!(gone, [true, true, false, false, false]);

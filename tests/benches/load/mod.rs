@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use docxy_tests::{
-    docxy::{Client, Server},
+    docxy::{Client, Launch, Server},
     process::PROCESS_TIMEOUT,
     statistics::{max, median, percentile},
     table::{Table, number},
@@ -36,6 +36,9 @@ use resources::{Monitored, ResourceUse};
 
 /// A repository with a blob of 1 MiB.
 const SMALL_REPOSITORY: &str = "bench/small";
+
+/// The memory of a small server.
+const SMALL_MIB: u64 = 512;
 
 /// How long an idle fleet is measured.
 const IDLE_PERIOD: Duration = Duration::from_secs(10);
@@ -123,14 +126,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     progress(&phase);
     let clients = options.streams.div_ceil(PULLS_PER_CLIENT) as usize;
     let links_for_streams = links.get(..clients).context("there are too few clients for so many streams")?;
-    let (burst, usage) = resources::during(vec![Monitored::server(&mut server)], || {
-        runtime.block_on(async {
-            let fleet = Fleet::connect(links_for_streams).await?;
-            let burst = fleet.pull(options.streams, SMALL_REPOSITORY, source.digest(SMALL_REPOSITORY)?).await;
-            fleet.close().await;
-            burst
+    let digest = source.digest(SMALL_REPOSITORY)?;
+    let streams = |server: &mut Server, links: &[String]| {
+        resources::during(vec![Monitored::server(server)], || {
+            runtime.block_on(async {
+                let fleet = Fleet::connect(links).await?;
+                let burst = fleet.pull(options.streams, SMALL_REPOSITORY, digest).await;
+                fleet.close().await;
+                burst
+            })
         })
-    })?;
+    };
+    let (burst, usage) = streams(&mut server, links_for_streams)?;
+    results.add(&phase, burst, usage);
+
+    let phase = format!("{phase}, {SMALL_MIB} MiB");
+    progress(&phase);
+    // Its data may not grow beyond that, or it ends; the kernel's socket buffers are not counted.
+    let limit = format!("--data={}", SMALL_MIB << 20);
+    let launch = Launch::under(&["prlimit", &limit]);
+    let mut small = Server::start_as(&launch, None, Topology::LOOPBACK, &source.server_config())?;
+    let links_of_small = (0..clients).map(|n| small.invite(&format!("client-{n}")));
+    let links_of_small = links_of_small.collect::<Result<Vec<_>>>()?;
+    let (burst, usage) = streams(&mut small, &links_of_small)?;
+    drop(small);
     results.add(&phase, burst, usage);
 
     let phase = format!("{} idle clients", options.clients);

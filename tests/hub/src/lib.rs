@@ -46,7 +46,7 @@ pub use service::token::{Access, Grant, TokenError, TokenKeyError, Tokens};
 pub use steering::authority::{Authority, AuthorityError};
 pub use steering::fault::{Fault, FaultWaitError, Faults, Rule};
 pub use steering::request_log::{LoggedRequest, RequestLog, RequestWaitError};
-pub use steering::site::{Names, Site};
+pub use steering::site::{Kind, Names, Site};
 pub use steering::transfer::{Transfer, TransferState, TransferWaitError, Transfers};
 
 /// The configuration of a stand-in. The default is an empty Docker Hub on ephemeral loopback ports.
@@ -55,6 +55,8 @@ pub struct HubConfig {
     pub store: Store,
     /// The registry behind the registry host.
     pub backend: Backend,
+    /// How it differs from Docker Hub.
+    pub kind: Kind,
     /// The names of its hosts.
     pub names: Names,
     /// The addresses of its hosts; port 0 takes a free port.
@@ -163,6 +165,7 @@ impl Hub {
             distribution,
             pulls: PullCounter::new(config.pull_limits),
             urls: UrlSigner::new().map_err(|_| HubError::UrlKey)?,
+            kind: config.kind,
             names: config.names,
             store: config.store,
             url_lifetime: config.url_lifetime,
@@ -264,6 +267,7 @@ impl Default for HubConfig {
         Self {
             store: Store::default(),
             backend: Backend::default(),
+            kind: Kind::default(),
             names: Names::default(),
             listen: Listen::default(),
             pull_limits: PullLimits::default(),

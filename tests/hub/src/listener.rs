@@ -18,7 +18,10 @@ use crate::{
     http::response::{Body, error, set_header, text, trickled, truncated, xml_error},
     service::{auth, cdn, registry},
     state::HubState,
-    steering::{fault::Fault, site::Site},
+    steering::{
+        fault::Fault,
+        site::{Kind, Site},
+    },
 };
 
 /// The write buffer of a connection: small, so that a slow reader slows the sender at once.
@@ -86,9 +89,16 @@ async fn handle(
         _ => match site {
             Site::Registry => match &hub.distribution {
                 Some(process) => process.forward(request).await,
+                None if hub.kind == Kind::OneHost && path == "/token" => {
+                    auth::handle(&hub, entry, request).await
+                }
+                None if hub.kind == Kind::Redirecting && path != "/v2/" => registry::redirect(&hub, &request),
                 None => registry::handle(&hub, peer.ip(), &request),
             },
             Site::Auth => auth::handle(&hub, entry, request).await,
+            Site::Cdn if hub.kind == Kind::Redirecting && path.starts_with("/v2/") => {
+                registry::handle(&hub, peer.ip(), &request)
+            }
             Site::Cdn => cdn::handle(&hub, &request),
         },
     };

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use hub_stand_in::{
-    Backend, Blob, Format, Hub, HubConfig, Image, Listen, Names, PullLimit, PullLimits, Site, Store,
+    Backend, Blob, Format, Hub, HubConfig, Image, Kind, Listen, Names, PullLimit, PullLimits, Site, Store,
     seed_for_repository,
 };
 use serde_json::json;
@@ -34,6 +34,9 @@ struct Arguments {
     /// Be another registry than Docker Hub: API at HOST, token service at auth.HOST, CDN at cdn.HOST.
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    /// How the registry differs from Docker Hub.
+    #[arg(long, value_enum, default_value_t)]
+    kind: Kind,
     /// A challenge that replaces the registry's own when it refuses a manifest request.
     #[arg(long, value_name = "CHALLENGE")]
     challenge: Vec<String>,
@@ -144,6 +147,7 @@ fn config(arguments: &Arguments, store: Store) -> HubConfig {
         pull_limits.anonymous.map(|limit| PullLimit { pulls: arguments.anonymous_pulls, ..limit });
     HubConfig {
         store,
+        kind: arguments.kind,
         names: arguments.host.as_deref().map_or_else(Names::default, Names::of),
         backend: if arguments.distribution { Backend::Distribution } else { Backend::Memory },
         listen: Listen {

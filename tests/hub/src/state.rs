@@ -8,12 +8,17 @@ use crate::{
     http::signed_url::UrlSigner,
     service::{distribution::Distribution, rate_limit::PullCounter, token::Tokens},
     steering::{
-        challenges::Challenges, fault::Faults, request_log::RequestLog, site::Names, transfer::Transfers,
+        challenges::Challenges,
+        fault::Faults,
+        request_log::RequestLog,
+        site::{Kind, Names},
+        transfer::Transfers,
     },
 };
 
 /// The state that the three hosts share.
 pub(crate) struct HubState {
+    pub(crate) kind: Kind,
     pub(crate) names: Names,
     pub(crate) store: Store,
     /// Answers in place of the stand-in's own registry.

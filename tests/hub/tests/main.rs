@@ -6,6 +6,7 @@ mod auth;
 mod cdn;
 mod faults;
 mod independence;
+mod kinds;
 mod limits;
 mod processes;
 mod registry;

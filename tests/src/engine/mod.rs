@@ -1,6 +1,8 @@
 //! Debian's engines, run for real in a namespace, one type each. They pull, and report the image that they have.
 //! Must never use an engine's state or configuration on this machine, nor know who serves the images.
 
+mod buildah;
+mod buildkitd;
 mod containerd;
 mod dockerd;
 mod image;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+pub use buildah::Buildah;
+pub use buildkitd::Buildkitd;
 pub use containerd::Containerd;
 pub use dockerd::Dockerd;
 pub use image::PulledImage;

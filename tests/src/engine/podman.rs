@@ -30,6 +30,16 @@ impl Engine for Podman {
     }
 }
 
+/// Configures the storage of podman and buildah. vfs works on every file system of the temporary folder.
+pub(super) fn write_storage(sandbox: &Sandbox) -> Result<()> {
+    let storage = "[storage]\n\
+                   driver = \"vfs\"\n\
+                   graphroot = \"/var/lib/containers/storage\"\n\
+                   runroot = \"/run/containers/storage\"\n";
+    sandbox.write("containers/storage.conf", storage)?;
+    Ok(())
+}
+
 impl Podman {
     /// podman in `namespace`, with `mirror` (`127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn new(namespace: &Namespace, mirror: &str) -> Result<Self> {
@@ -53,12 +63,7 @@ impl Podman {
 
     fn new_in(sandbox: Sandbox, mirror: Option<&str>) -> Result<Self> {
         write_registries(&sandbox, mirror)?;
-        // vfs works on every file system of the temporary folder.
-        let storage = "[storage]\n\
-                       driver = \"vfs\"\n\
-                       graphroot = \"/var/lib/containers/storage\"\n\
-                       runroot = \"/run/containers/storage\"\n";
-        sandbox.write("containers/storage.conf", storage)?;
+        write_storage(&sandbox)?;
         Ok(Self { sandbox })
     }
 

@@ -79,6 +79,11 @@ impl Skopeo {
         Self::new_in(Sandbox::new(namespace)?, Some(mirror))
     }
 
+    /// skopeo without a mirror in a sandbox with its own `/etc`, for `docxy-client setup`.
+    pub fn unconfigured(namespace: &Namespace) -> Result<Self> {
+        Self::new_in(Sandbox::with_own_etc(namespace)?, None)
+    }
+
     /// skopeo without a mirror.
     pub fn direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
         Self::new_in(Sandbox::with_direct_access(namespace, direct)?, None)
@@ -110,6 +115,11 @@ impl Skopeo {
         let mut command = self.sandbox.command("skopeo");
         command.args(arguments);
         command
+    }
+
+    /// Its folders and commands.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// The path of a file in the sandbox (`home/…`).

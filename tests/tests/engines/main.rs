@@ -9,6 +9,7 @@ mod hostile_registry;
 mod image_file;
 mod isolation;
 mod quota;
+mod readme;
 mod real_registry;
 mod round_trips;
 mod setup;

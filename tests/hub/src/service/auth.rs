@@ -14,7 +14,7 @@ use crate::{
     http::response::{Body, json, set_header, text},
     service::token::{Access, Grant},
     state::HubState,
-    steering::fault::Fault,
+    steering::{fault::Fault, site::Kind},
 };
 
 /// A form has a few hundred bytes; a larger one is an error.
@@ -51,11 +51,13 @@ fn get(hub: &HubState, headers: &HeaderMap, query: &str) -> Response<Body> {
     let grant = grant(hub, account, &query);
     let token = issue(hub, &grant);
     let mut document = json!({
-        "token": token,
         "access_token": token,
         "expires_in": hub.tokens.lifetime_secs(),
         "issued_at": jiff::Timestamp::now().to_string(),
     });
+    if hub.kind != Kind::AccessTokenOnly {
+        document["token"] = json!(token);
+    }
     if query.first("offline_token") == Some("true")
         && let Some(account) = &grant.account
     {

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     http::response::{Body, error},
     service::token::{ISSUER, Tokens},
-    steering::site::Names,
+    steering::site::{Kind, Names},
 };
 
 /// A running registry process.
@@ -111,7 +111,7 @@ fn write_config(directory: &Path, names: &Names, tokens: &Tokens) -> io::Result<
         "storage": { "filesystem": { "rootdirectory": directory.join("data") } },
         "http": { "addr": "127.0.0.1:0", "secret": "one process shares it with no other" },
         "auth": { "token": {
-            "realm": names.realm(),
+            "realm": names.realm(Kind::Hub),
             "service": names.service,
             "issuer": ISSUER,
             "rootcertbundle": certificate,

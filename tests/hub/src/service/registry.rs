@@ -22,8 +22,15 @@ use crate::{
         token::{Grant, unix_now},
     },
     state::HubState,
-    steering::fault::Fault,
+    steering::{fault::Fault, site::Kind},
 };
+
+/// A redirect to the same path at the CDN's host, which then answers in the registry's place.
+pub(crate) fn redirect<B>(hub: &HubState, request: &Request<B>) -> Response<Body> {
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    set_header(&mut response, "location", &format!("https://{}{}", hub.names.cdn, request.uri()));
+    response
+}
 
 pub(crate) fn handle<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body> {
     let mut response = route(hub, peer, request);
@@ -69,6 +76,9 @@ fn route<B>(hub: &HubState, peer: IpAddr, request: &Request<B>) -> Response<Body
 
 /// The grant of the request's token.
 fn authorize<B>(hub: &HubState, request: &Request<B>, route: &Route<'_>) -> Result<Grant, AuthError> {
+    if matches!(hub.kind, Kind::NoAuth | Kind::Redirecting) {
+        return Ok(Grant::default());
+    }
     let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Err(AuthError::NoToken) };
     let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default();
     let grant = hub.tokens.verify(token).map_err(|_| AuthError::InvalidToken)?;
@@ -89,7 +99,8 @@ enum AuthError {
 }
 
 fn challenge(hub: &HubState, path: &str, repository: Option<&str>, reason: &AuthError) -> Response<Body> {
-    let mut value = format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(), hub.names.service);
+    let mut value =
+        format!("Bearer realm=\"{}\",service=\"{}\"", hub.names.realm(hub.kind), hub.names.service);
     let mut detail = Value::Null;
     if let Some(repository) = repository {
         value.push_str(&format!(",scope=\"repository:{repository}:pull\""));

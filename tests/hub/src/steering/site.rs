@@ -21,6 +21,22 @@ impl Site {
     pub const ALL: [Self; 3] = [Self::Registry, Self::Auth, Self::Cdn];
 }
 
+/// How a registry service differs from Docker Hub.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Not at all.
+    #[default]
+    Hub,
+    /// Its token service is at the registry's own host, as ghcr.io's.
+    OneHost,
+    /// It has no tokens, as registry.k8s.io and mcr.microsoft.com.
+    NoAuth,
+    /// Its token service names a token `access_token` only, as Azure's.
+    AccessTokenOnly,
+    /// It has no tokens, and redirects manifests to another host too, as registry.k8s.io.
+    Redirecting,
+}
+
 /// Host names, and the service name of the registry at its token service.
 #[derive(Clone, Debug)]
 pub struct Names {
@@ -66,7 +82,9 @@ impl Names {
         }
     }
 
-    pub(crate) fn realm(&self) -> String {
-        format!("https://{}/token", self.auth)
+    /// The URL of the token service.
+    pub(crate) fn realm(&self, kind: Kind) -> String {
+        let host = if kind == Kind::OneHost { &self.registry } else { &self.auth };
+        format!("https://{host}/token")
     }
 }
