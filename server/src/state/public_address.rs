@@ -9,13 +9,19 @@ use docxy_host::private_file;
 use docxy_protocol::link::Host;
 use std::path::PathBuf;
 
+/// Bytes that must be free: on an almost full disk the space is for invitations.
+const FREE_BYTES_MIN: u64 = 64 * 1024;
+
 impl State {
     /// Remembers the address.
     pub(crate) fn remember_public_address(&self, host: &Host, port: u16) {
         let (path, text) = (self.public_address_file(), format!("{}:{port}\n", host.in_url()));
-        // A start that changes nothing needs no space on a full disk.
         if private_file::read(&path).ok().flatten().is_some_and(|known| known == text.as_bytes()) {
             return;
+        }
+        let has_space = private_file::free_bytes(self.directory()).is_ok_and(|free| free >= FREE_BYTES_MIN);
+        if !has_space {
+            return tracing::warn!("invite needs --public: the disk is almost full");
         }
         if let Err(error) = private_file::write(&path, text.as_bytes()) {
             tracing::warn!(%error, "invite needs --public: the address in links is not remembered");
