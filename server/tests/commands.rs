@@ -188,6 +188,32 @@ fn the_address_is_the_flag_then_the_environment_then_the_file() {
 }
 
 #[test]
+fn the_public_address_of_run_is_remembered() {
+    let machine = Machine::new();
+    Server::start(&machine, "--public vpn.example.org:443").stop();
+    std::fs::remove_file(machine.dir.path().join("ready")).expect("the first run wrote it");
+    Server::start(&machine, "").stop();
+    let address = |arguments: &str| machine.invite(arguments).address();
+    assert_eq!(address("laptop"), "vpn.example.org:443");
+    assert_eq!(address("phone --public other.example.org:444"), "other.example.org:444");
+    assert_eq!(address("tablet"), "vpn.example.org:443", "an invitation is not remembered");
+}
+
+#[test]
+fn who_has_the_port_is_named() {
+    let (machine, other) = (Machine::new(), Machine::new());
+    let server = Server::start(&machine, "");
+    let address = std::fs::read_to_string(machine.dir.path().join("ready")).expect("its address");
+    let output = other.run(&format!("run --listen {}", address.trim()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains(&format!("docxy-server (process {})", server.id())),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn a_name_is_invited_once_until_it_is_revoked() {
     let machine = Machine::with_state();
     let first = machine.invite("laptop --public vpn.example.org");
@@ -236,7 +262,7 @@ fn clients_are_listed_for_people_and_for_programs() {
     machine.run("revoke phone");
     let table = text(&machine.run("clients").stdout);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0].join(" "), "NAME SINCE LAST SEEN SENT RECEIVED STATE");
+    assert_eq!(lines[0].join(" "), "NAME SINCE LAST SEEN CONNECTED DOWN UP STATE");
     assert_eq!((lines[1][0], lines[1][2], lines[1].last()), ("laptop", "never", Some(&"active")));
     assert_eq!((lines[2][0], lines[2].last()), ("phone", Some(&"revoked")));
 
@@ -260,6 +286,7 @@ fn misuse_and_failure_have_different_exit_codes() {
         ("invite laptop --public 0.0.0.0", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
+        ("run --log loud", 2),
         ("run --fixed-rate-limit 200", 2),
         ("clients --config /nonexistent.toml", 1),
         ("--help", 0),

@@ -15,7 +15,7 @@ use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
 use docxy_host::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
-use docxy_protocol::link::Host;
+use docxy_protocol::link::{Host, find_link};
 use docxy_protocol::name::Registry;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::secret::Secret;
@@ -57,7 +57,10 @@ pub(super) enum Command {
     Version(VersionArguments),
 }
 
-/// Store a link, so that the other commands know their server.
+/// Check a link with its server and store it, so that the other commands know their server.
+///
+/// A link that the server refuses is not stored. If the server cannot be reached within 10 seconds, it is, with a
+/// warning. A running client takes it at once.
 ///
 /// A link is the line that `docxy-server invite NAME` prints. It is a secret: in an argument, other users of
 /// this machine may see it, and your shell stores it. Without an argument it is read from a prompt or from
@@ -65,7 +68,7 @@ pub(super) enum Command {
 /// same ports replaces the old one.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client join\n  \
-    ssh vpn.example.org docxy-server invite laptop | docxy-client join\n\n\
+    ssh vpn.example.org sudo docxy-server invite laptop | docxy-client join\n\n\
     The link goes to /var/lib/docxy-client/links as root, where the system's service reads it, else to \
     ~/.config/docxy/links, or to the config file's link_file. Others may not read it. Then: docxy-client run")]
 pub(super) struct JoinArguments {
@@ -79,6 +82,9 @@ pub(super) struct JoinArguments {
     /// requests that everybody could send
     #[arg(long)]
     pub(super) trusted: bool,
+    /// Do not contact the server
+    #[arg(long)]
+    pub(super) offline: bool,
 }
 
 /// List the joined links, remove some, or trust a server.
@@ -117,7 +123,7 @@ pub(super) enum LinksCommand {
 /// through a private socket: client.sock in $RUNTIME_DIRECTORY, or where the log says. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
+/// A change of the links, by `join` or `links`, takes effect at once. SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
 /// max_rate, leg and proxy. Links that have changed are dialed again, all if one of the last four has, and pulls
 /// continue over the new connections. A file that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
@@ -239,7 +245,7 @@ impl Arguments {
     pub fn read() -> Self {
         let refuse = |error: clap::Error| -> Self {
             // clap quotes unknown arguments.
-            if error.use_stderr() && error.to_string().contains("docxy://") {
+            if error.use_stderr() && find_link(&error.to_string()).is_some() {
                 print_note(&format!("docxy-client: {MISPLACED_LINK}"));
                 std::process::exit(2);
             }
@@ -270,7 +276,7 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
 
 /// A path. Refuses a link, which the error would quote.
 fn no_link(text: &str) -> Result<PathBuf, &'static str> {
-    if text.contains("docxy://") { Err("this is a link, not a file") } else { Ok(text.into()) }
+    if find_link(text).is_some() { Err("this is a link, not a file") } else { Ok(text.into()) }
 }
 
 #[cfg(test)]

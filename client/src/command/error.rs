@@ -7,6 +7,8 @@ use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use docxy_host::service::ServiceError;
+use docxy_protocol::link::find_link;
+use docxy_protocol::text::CleanText;
 use std::io;
 use std::path::PathBuf;
 
@@ -42,6 +44,8 @@ pub enum CommandError {
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
+    #[error("{server}: {reason}; nothing was stored (--offline stores a link without asking its server)")]
+    LinkRefused { server: String, reason: CleanText },
     #[error("no link to {server} is stored in {}; docxy-client links lists them", file.display())]
     UnknownServer { server: String, file: PathBuf },
     #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
@@ -56,8 +60,8 @@ impl CommandError {
     #[must_use]
     pub fn message(&self) -> String {
         let text = self.to_string();
-        match text.split_once("docxy://") {
-            Some((_, link)) if link.contains('@') => MISPLACED_LINK.to_owned(),
+        match find_link(&text) {
+            Some(start) if text[start..].contains('@') => MISPLACED_LINK.to_owned(),
             _ => text,
         }
     }

@@ -4,18 +4,18 @@
 
 use super::host_name::HostName;
 use crate::tunnel::{Congestion, LegChoice, Rates};
+use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// All settings of the file. Each may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: ListenAddresses,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
     pub(super) hosts: Vec<HostName>,

@@ -25,6 +25,7 @@ pub use rates::RatesError;
 
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::private_file;
 use docxy_host::proxy::Environment;
@@ -35,8 +36,8 @@ use host_name::HostName;
 use link_places::default_link_file;
 use link_store::{combine, is_emptied, read_lines};
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::Level;
 
@@ -54,13 +55,15 @@ const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The listen addresses; at least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: Vec<String>,
     /// How long an interrupted transfer waits for its next byte.
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// The file that the links are from; `None` if they are from the environment.
+    pub link_file: Option<PathBuf>,
     /// The servers, and how to send to them.
     pub tunnel: TunnelConfig,
     /// What to log.
@@ -85,21 +88,29 @@ impl Settings {
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
         let ServingFlags { listen, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
-        let listen = first_set(listen, &config.listen)
-            .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
+        let default = || vec![ListenAddress::Exact((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())];
+        let listen = first_set(listen, &config.listen.0).unwrap_or_else(default);
         let may_be_remote = *allow_remote || config.allow_remote;
-        if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
-            return Err(SettingsError::Remote(*remote));
+        let remote = listen.iter().find_map(|address| match address {
+            ListenAddress::Exact(address) if !address.ip().is_loopback() => Some(*address),
+            _ => None,
+        });
+        if let Some(remote) = remote.filter(|_| !may_be_remote) {
+            return Err(SettingsError::Remote(remote));
         }
         let hosts = hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
         let hosts = first_set(&hosts, &config.hosts).unwrap_or_default();
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
+        let link_file = match link_source(flags, &config) {
+            Some(LinkSource::File(path)) => Some(path),
+            _ => None,
+        };
         let links = load_links(flags, &config)?;
         let ConnectionSettings { tunnel, cache, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, tunnel, log })
+        Ok(Self { listen, hosts, stall_timeout, cache, link_file, tunnel, log })
     }
 }
 
@@ -126,6 +137,14 @@ impl ConnectionSettings {
             links => links?,
         };
         Self::of(flags, config, links, default_level)
+    }
+
+    /// The same without the links, for a command that brings one.
+    ///
+    /// # Errors
+    /// If a setting is not valid.
+    pub fn without_links(flags: &Flags) -> Result<Self, SettingsError> {
+        Self::of(flags, config(flags)?, Vec::new(), Level::ERROR)
     }
 
     fn of(
@@ -171,17 +190,12 @@ pub fn adopt_links(flags: &Flags) -> Result<(), SettingsError> {
 /// # Errors
 /// If the config file is not valid.
 pub fn listen_port(flags: &Flags) -> Result<u16, SettingsError> {
-    Ok(config(flags)?.listen.first().map_or(DEFAULT_PORT, SocketAddr::port))
+    Ok(config(flags)?.listen.0.first().map_or(DEFAULT_PORT, |address| address.port()))
 }
 
 /// Warns if other users of this machine may read or change the file with the links.
-pub fn warn_of_open_links(flags: &Flags) {
-    let path = match LinkSource::named(flags.connection.link_file.clone()) {
-        Some(LinkSource::File(path)) => Some(path),
-        Some(LinkSource::Variable(_)) => None,
-        None => link_file_path(flags).ok(),
-    };
-    if let Some(path) = path.filter(|path| private_file::is_open_to_others(path)) {
+pub fn warn_of_open_links(link_file: Option<&Path>) {
+    if let Some(path) = link_file.filter(|path| private_file::is_open_to_others(path)) {
         let path = path.display();
         tracing::warn!(
             "{path} holds secrets, and other users of this machine may read or change it: run chmod 600 {path}"
@@ -225,13 +239,27 @@ impl LinkSource {
 }
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
-    let waits = flags.serving.wait_for_link;
-    let joined = || Some(LinkSource::File(link_file(config).filter(|path| waits || path.exists())?));
-    match LinkSource::named(flags.connection.link_file.clone()).or_else(joined) {
-        Some(LinkSource::File(path)) if is_emptied(&path) || waits && !path.exists() => Ok(Vec::new()),
+    match link_source(flags, config) {
+        Some(LinkSource::File(path)) if flags.serving.wait_for_link && !path.exists() => Ok(Vec::new()),
+        Some(LinkSource::File(path)) => Ok(read_links_in_use(&path)?),
         Some(source) => Ok(combine(source.read()?)),
         None => Err(SettingsError::NoLink),
     }
+}
+
+/// The links that the user names, or the joined ones.
+fn link_source(flags: &Flags, config: &ConfigFile) -> Option<LinkSource> {
+    let is_meant = |path: &PathBuf| flags.serving.wait_for_link || path.exists();
+    let joined = || Some(LinkSource::File(link_file(config).filter(is_meant)?));
+    LinkSource::named(flags.connection.link_file.clone()).or_else(joined)
+}
+
+/// The links in a file that a client uses. There is none if the last one was removed.
+///
+/// # Errors
+/// If the file cannot be read, or a line is not a link.
+pub fn read_links_in_use(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
+    if is_emptied(path) { Ok(Vec::new()) } else { Ok(combine(read_lines(path)?)) }
 }
 
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
@@ -283,6 +311,7 @@ mod tests {
     fn by_default_the_client_listens_on_localhost() {
         let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
+        assert!(settings.link_file.is_some_and(|file| file.ends_with("my-links")));
         assert_eq!(settings.tunnel.links[0].link.expose(), LINK);
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
@@ -293,7 +322,7 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\nleg = 'tcp'";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbps' }\nleg = 'tcp'";
         let serving = ServingFlags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
@@ -332,6 +361,9 @@ mod tests {
         let serving = ServingFlags { allow_remote: true, ..ServingFlags::default() };
         let allowed = Flags { serving, ..Flags::default() };
         assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
+        for local in ["5081", "':5081'", "'localhost:5081'", "'127.0.0.1:5090'", "['[::1]:5081', '5081']"] {
+            assert!(load(&config(&format!("listen = {local}")), Flags::default()).is_ok(), "{local}");
+        }
         let in_file = format!("{listen}\nallow_remote = true");
         assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
     }
@@ -340,7 +372,7 @@ mod tests {
     fn a_mistake_in_the_file_is_reported_with_file_and_line() {
         for (text, words) in [
             ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
-            ("listen = ['nonsense']", "client.toml, line 1: "),
+            ("listen = ['nonsense']", "client.toml, line 1: \"nonsense\" is no address to listen on"),
             ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),

@@ -5,6 +5,7 @@
 
 mod address;
 mod config;
+mod contact;
 mod deadline;
 mod dial;
 pub mod leg;
@@ -22,6 +23,7 @@ mod supervisor;
 pub use config::{
     Congestion, JoinedLink, LegChoice, LegChoiceError, ProxyChoice, Rates, Trust, TunnelConfig,
 };
+pub use contact::{Contact, contact};
 pub use deadline::Deadline;
 pub use need::Need;
 pub(crate) use range_habits::RangeHabits;
@@ -49,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 
 /// The fault while there is no server: the last link was removed.
-const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at SIGHUP";
+const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at once";
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]

@@ -7,11 +7,14 @@
 pub mod command_line;
 pub mod descriptors;
 pub mod directories;
+pub mod file_fingerprint;
 pub mod happy_eyeballs;
+pub mod listen_address;
 pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
 pub mod password_file;
+pub mod port_holder;
 pub mod private_file;
 pub mod private_socket;
 pub mod proxy;

@@ -20,7 +20,7 @@ use std::path::PathBuf;
     version,
     after_help = "Example: a server, and a link for one more client\n  \
         docxy-server run --public vpn.example.org\n  \
-        docxy-server invite laptop --public vpn.example.org\n\n\
+        docxy-server invite laptop\n\n\
         Settings are taken from flags, then from the environment (DOCXY_…), then from the config \
         file, then from the defaults. Exit codes: 0 done, 1 failed, 2 misused."
 )]
@@ -101,7 +101,8 @@ pub(super) struct CheckArguments {
 /// Add a client and print its link.
 ///
 /// Only the link goes to stdout. It is a secret, and cannot be shown again: the server stores only
-/// a hash. A running server accepts the client at once. With --clients-file, so do all servers that
+/// a hash. A running server accepts the client at once. The address in it is that of --public, else the one that `run`
+/// had last. With --clients-file, so do all servers that
 /// share the file; --state then has a copy of their identity.pem.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server invite laptop --public vpn.example.org\n\n\
@@ -113,9 +114,10 @@ pub(super) struct InviteArguments {
     pub(super) addresses: AddressFlags,
 }
 
-/// List the clients: since when, last seen, and the bytes that they used.
+/// List the clients: since when, last seen, how many connections each has now, and the bytes that it used.
 ///
-/// Times are UTC. The running server writes the usage every 30 seconds.
+/// DOWN is what the server sent to the client, and UP what the client sent (`sent` and `received` in JSON), since the
+/// client was invited. Times are UTC. Without a running server, the numbers are as it wrote them last.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-server clients\n  docxy-server clients --json")]
 pub(super) struct ClientsArguments {

@@ -9,6 +9,7 @@ mod documentation;
 mod error;
 mod first_start;
 mod invite;
+mod next_steps;
 mod revoke;
 mod run;
 mod service;
