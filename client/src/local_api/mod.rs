@@ -11,13 +11,15 @@ mod running_client;
 pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
-use docxy_host::directories::{CLIENT_RUNTIME, is_root};
+use docxy_host::directories::CLIENT_RUNTIME;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,11 +53,15 @@ pub fn socket_candidates() -> Vec<PathBuf> {
     CLIENT_RUNTIME.candidates().into_iter().map(|directory| directory.join(SOCKET_NAME)).collect()
 }
 
-/// Whether a client runs for all users of this machine, and this user is not root: it reads only the links of root.
+/// Whether the system's client runs, and this user is not root: only root's commands can use it, and it reads root's links.
 #[must_use]
 pub fn system_client_runs() -> bool {
-    // Only root can ask it for more.
-    !is_root() && Path::new(CLIENT_RUNTIME.system).join(SOCKET_NAME).exists()
+    is_closed(&Path::new(CLIENT_RUNTIME.system).join(SOCKET_NAME))
+}
+
+/// Whether a socket, or its directory, is for another user.
+pub(crate) fn is_closed(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// What a command asks of a running client.
