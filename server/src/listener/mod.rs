@@ -125,7 +125,7 @@ pub async fn serve(
     tracing::debug!(?limits, "limits by the memory");
     let (admission, connections, streams) =
         (Admission::new(limits.upstream_requests), TaskTracker::new(), OpenStreams::default());
-    let store = store::open(state.path("manifests"), limits.manifest_bytes)?;
+    let store = store::open(state.path("manifests"), limits.manifest_bytes);
     let active_settings = ActiveSettings::start(&settings, store)?;
     let clients = ClientWatch::start(&state, usage.clone())?;
     // With a handover, running transfers are handed back at the first signal.
