@@ -241,7 +241,11 @@ impl Journal {
         }
         let text = serde_json::to_vec_pretty(&self.records)
             .map_err(|source| JournalError::Journal { path: self.path.clone(), source })?;
-        Ok(private_file::write_with_directory(&self.path, &text)?)
+        // Not private: the system's service reads its config file there, as another user.
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let failed = |source| JournalError::Change { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(failed)?;
+        Ok(private_file::write(&self.path, &text)?)
     }
 }
 

@@ -285,21 +285,21 @@ fn make_user() -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// Lets the services read the config files, whose directory an earlier version made for root alone. Secrets in it have
-/// modes of their own.
+/// Lets the services read the config files: an earlier version made their directory for root alone. Secrets in it have modes
+/// of their own.
 fn open_config_directory(path: &Path) -> Result<(), ServiceError> {
-    match fs::metadata(path) {
-        Ok(about) if about.permissions().mode() & 0o005 != 0o005 => {
-            let opened = fs::set_permissions(path, Permissions::from_mode(0o755));
-            opened.map_err(|source| FileError::Write { path: path.to_owned(), source })?;
-            print_note(&format!(
-                "all users may now see the files in {}, and read those that let them",
-                path.display()
-            ));
-            Ok(())
+    let open = || {
+        fs::create_dir_all(path)?;
+        if path.metadata()?.permissions().mode() & 0o005 == 0o005 {
+            return Ok(());
         }
-        _ => Ok(()),
-    }
+        print_note(&format!(
+            "all users may see the files in {}, and read those that let them",
+            path.display()
+        ));
+        fs::set_permissions(path, Permissions::from_mode(0o755))
+    };
+    Ok(open().map_err(|source| FileError::Write { path: path.to_owned(), source })?)
 }
 
 /// Runs a program to its end. The error has what it says.
