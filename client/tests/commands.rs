@@ -270,7 +270,7 @@ fn a_damaged_link_is_refused_and_not_quoted() {
 fn a_misplaced_link_is_not_quoted() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 0),
+        ("", 2),
         ("run", 2),
         ("pull", 2),
         ("join x", 2),
@@ -387,7 +387,7 @@ fn congestion_in_the_environment_is_checked() {
 fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 2),
+        ("", 0),
         ("serve", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),

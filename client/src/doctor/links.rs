@@ -35,7 +35,7 @@ fn of_error(error: &SettingsError) -> (Verdict, Verdict) {
     let unreadable = || Verdict::not_tried("no link can be read");
     match error {
         SettingsError::Links(LinksError::Parse { origin, line, source }) => {
-            let remedy = match Path::new(origin).is_absolute() {
+            let remedy = match Path::new(origin).exists() {
                 true => format!("sed -i {line}d '{origin}'; {JOIN}"),
                 false => format!("set {origin} to the whole line that docxy-server invite printed"),
             };

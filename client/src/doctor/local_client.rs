@@ -1,10 +1,11 @@
 //! What answers where this machine's client should listen.
 //!
-//! Must never take another program for a client.
+//! Must never take another program for a client, or print what it says as it is.
 
 use super::{Check, Finding, Subject, Verdict};
 use bytes::Bytes;
 use docxy_protocol::limits::SMALL_BODY_BYTES_MAX;
+use docxy_protocol::text::clean;
 use http::{Request, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
@@ -84,14 +85,14 @@ impl LocalClient {
                 ),
             ),
             Self::Runs { address, health } if self.is_up() => {
-                let leg = health["leg"].as_str().unwrap_or_default();
+                let leg = clean(health["leg"].as_str().unwrap_or_default());
                 Verdict::Ok(format!("it runs at {address}, and is connected by {leg}"))
             }
             Self::Runs { address, .. } if !is_connected => Verdict::not_tried(format!(
                 "it runs at {address}, and cannot be connected for what is wrong above"
             )),
             Self::Runs { address, health } => {
-                let reason = health["reason"].as_str().unwrap_or("not connected yet");
+                let reason = clean(health["reason"].as_str().unwrap_or("not connected yet"));
                 let remedy = format!(
                     "{}, again: links and settings may have changed since its start",
                     start_command()
