@@ -52,7 +52,7 @@ pub const ENGINES: &[Engine] = &[
     Engine {
         name: "podman",
         programs: &["podman", "buildah", "skopeo"],
-        evidence: "tested with podman 4.3.1 and 5.8.6, skopeo 1.9.3 and 1.22.0, buildah 1.43.2",
+        evidence: "tested with podman 4.3.1 and 5.8.6, skopeo 1.9.3 and 1.22.0, buildah 1.28.2 and 1.43.2",
         plan: containers::podman,
     },
     Engine {
