@@ -9,7 +9,7 @@ pub struct Path {
     pub rtt: Duration,
     /// Bytes sent, with the leg's own headers.
     pub bytes_sent: u64,
-    /// Bytes received, with the leg's own headers.
+    /// Bytes received, with the leg's own headers, without its padding.
     pub bytes_received: u64,
     /// Datagrams received: any sign of life of the peer counts.
     pub datagrams_received: u64,

@@ -285,7 +285,7 @@ async fn an_idle_tcp_session_gets_padding_and_a_stream_ends_it() {
     let server = pair.server.clone();
     let accepting = tokio::spawn(async move { server.accept().await });
     in_time(async {
-        while pair.client.path().bytes_received < 2 * PADDING {
+        while pair.server.path().bytes_sent < 2 * PADDING {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
@@ -300,7 +300,7 @@ async fn an_idle_tcp_session_gets_padding_and_a_stream_ends_it() {
     let (mut receive, send) = stream(&pair).await;
     send.finish().unwrap();
     assert_eq!(rest(&mut receive).await.unwrap(), b"");
-    assert!(pair.client.path().bytes_received < PADDING);
+    assert!(pair.server.path().bytes_sent < PADDING);
 }
 
 /// A cut exists in memory alone: on QUIC, the tests of the programs cut the network.

@@ -36,7 +36,9 @@ pub(super) async fn receive(connection: Connection) -> Result<(), h2::Error> {
     body.send_data(Bytes::new(), true)?;
     let mut padding = response.await?.into_body();
     while let Some(bytes) = padding.data().await {
-        padding.flow_control().release_capacity(bytes?.len())?;
+        let count = bytes?.len();
+        connection.meter.add_padding(count);
+        padding.flow_control().release_capacity(count)?;
     }
     Ok(())
 }

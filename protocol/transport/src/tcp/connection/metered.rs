@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 pub(in super::super) struct Meter {
     sent: AtomicU64,
     received: AtomicU64,
+    padding: AtomicU64,
     reads: AtomicU64,
     is_blocked: AtomicBool,
     /// A congestion control that the socket does not have yet.
@@ -35,6 +36,16 @@ impl Meter {
     /// Bytes received.
     pub(in super::super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// The same without the padding.
+    pub(in super::super) fn received_content(&self) -> u64 {
+        self.received().saturating_sub(self.padding.load(Ordering::Relaxed))
+    }
+
+    /// So many bytes of padding were received.
+    pub(in super::super) fn add_padding(&self, bytes: usize) {
+        self.padding.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// How often something was received.

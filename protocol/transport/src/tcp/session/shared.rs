@@ -295,7 +295,8 @@ impl Shared {
 /// Adds the counts of a connection.
 fn add(path: &mut Path, Connection { meter, probe, .. }: &Connection) {
     path.bytes_sent += meter.sent();
-    path.bytes_received += meter.received();
+    // A leg that shows nothing but padding has not shown that it carries a body.
+    path.bytes_received += meter.received_content();
     path.datagrams_received += meter.reads();
     path.ack_eliciting_sent += probe.sent();
 }
