@@ -6,6 +6,7 @@ use docxy_protocol::text::{CleanText, clean};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A number that only grows.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Counter(AtomicU64);
+
+/// Such a number for each name.
+#[derive(Debug, Default)]
+pub(crate) struct ByName(Mutex<BTreeMap<&'static str, u64>>);
 
 /// The last event of a kind.
 #[derive(Debug, Default)]
@@ -59,6 +64,8 @@ pub(crate) struct TransferEvents {
     pub(crate) tokens_renewed: Counter,
     /// Manifests that came from another server, since the first had no pull left.
     pub(crate) pulls_of_others: Counter,
+    /// Requests to registries by each known engine.
+    pub(crate) engines: ByName,
 }
 
 impl Counter {
@@ -67,10 +74,22 @@ impl Counter {
     }
 }
 
+impl ByName {
+    pub(crate) fn increment(&self, name: &'static str) {
+        *self.0.lock().entry(name).or_default() += 1;
+    }
+}
+
 impl LastEvent {
     /// `text` may be a server's: it is cleaned and shortened.
     pub(crate) fn set(&self, text: impl Display) {
         *self.0.lock() = Some(Event { at: Timestamp::now(), reason: clean(text) });
+    }
+}
+
+impl Serialize for ByName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.lock().serialize(serializer)
     }
 }
 

@@ -96,14 +96,15 @@ fn joined(output: &Output) -> String {
 
 #[test]
 fn a_link_from_any_source_is_stored_for_its_owner_only() {
-    let from_argument = |machine: &Machine| machine.run(&format!("join {}", link("laptop")));
+    let from_argument = |machine: &Machine| machine.run(&format!("join --offline {}", link("laptop")));
     let from_file = |machine: &Machine| {
         machine.file("my-link", &format!("# from the operator\n{}\n", link("laptop")));
-        machine.run("join --link-file my-link")
+        machine.run("join --offline --link-file my-link")
     };
-    let from_stdin = |machine: &Machine| machine.run_with_input("join", &format!("{}\n", link("laptop")));
+    let from_stdin =
+        |machine: &Machine| machine.run_with_input("join --offline", &format!("{}\n", link("laptop")));
     let from_variable = |machine: &Machine| {
-        let mut command = machine.command("join");
+        let mut command = machine.command("join --offline");
         command.env("DOCXY_LINK", link("laptop")).output().expect("the program starts")
     };
     let sources: [&dyn Fn(&Machine) -> Output; 4] = [&from_argument, &from_file, &from_stdin, &from_variable];
@@ -123,8 +124,8 @@ fn a_link_from_any_source_is_stored_for_its_owner_only() {
 fn each_server_has_one_link() {
     let machine = Machine::new();
     let other = link("laptop").replace("vpn", "other").replace(PIN, &PIN.replace('I', "J"));
-    joined(&machine.run_with_input("join", &format!("{}\n{other}\n", link("laptop"))));
-    let messages = joined(&machine.run_with_input("join", &link("phone")));
+    joined(&machine.run_with_input("join --offline", &format!("{}\n{other}\n", link("laptop"))));
+    let messages = joined(&machine.run_with_input("join --offline", &link("phone")));
     assert!(messages.contains("instead of the link that was there before"), "{messages}");
     let names: Vec<String> = machine.links().iter().map(|l| format!("{}@{}", l.name, l.host)).collect();
     assert_eq!(names, ["phone@vpn.example.org", "laptop@other.example.org"]);
@@ -134,17 +135,19 @@ fn each_server_has_one_link() {
 fn links_are_listed_with_their_trust_and_removed_by_host() {
     let machine = Machine::new();
     for arguments in ["links", "links trust vpn.example.org", "links remove vpn.example.org"] {
-        machine.run(arguments);
+        let output = machine.run(arguments);
+        assert_eq!(output.status.success(), arguments == "links", "{arguments}");
+        assert_eq!(text(&output.stdout), "", "{arguments}");
         assert!(!machine.dir.path().join("config").exists(), "{arguments} has made it");
     }
     let other = link("laptop").replace("vpn", "other");
-    joined(&machine.run_with_input("join", &format!("{}\n{other}\n", link("laptop"))));
+    joined(&machine.run_with_input("join --offline", &format!("{}\n{other}\n", link("laptop"))));
     let list = || text(&machine.run("links").stdout);
     let (first, second) = ("vpn.example.org:61443 laptop trusted\n", "other.example.org:61443 laptop ");
     assert_eq!(list(), format!("{first}{second}untrusted\n"));
-    joined(&machine.run_with_input("join --trusted", &other));
+    joined(&machine.run_with_input("join --offline --trusted", &other));
     assert_eq!(list(), format!("{first}{second}trusted\n"));
-    joined(&machine.run_with_input("join", &other.replace(PIN, &PIN.replace('I', "J"))));
+    joined(&machine.run_with_input("join --offline", &other.replace(PIN, &PIN.replace('I', "J"))));
     assert_eq!(list(), format!("{first}{second}untrusted\n"), "with another key");
     joined(&machine.run("links trust other.example.org"));
     assert_eq!(list(), format!("{first}{second}trusted\n"));
@@ -163,7 +166,7 @@ fn a_file_of_links_keeps_the_trust_of_each() {
         format!("{} {word}\n", link("laptop").replace("vpn", host))
     });
     machine.file("copied", &lines.concat());
-    joined(&machine.run("join --link-file copied"));
+    joined(&machine.run("join --offline --link-file copied"));
     let list = text(&machine.run("links").stdout);
     let trust: Vec<_> = list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
     assert_eq!(trust, ["untrusted", "trusted", "untrusted"]);
@@ -190,7 +193,9 @@ fn a_pull_says_why_it_waits_for_the_tunnel() {
     // A port that was free a moment ago.
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let address = address.expect("a port").to_string();
-    joined(&machine.run_with_input("join", &link("laptop").replace("vpn.example.org:61443", &address)));
+    joined(
+        &machine.run_with_input("join --offline", &link("laptop").replace("vpn.example.org:61443", &address)),
+    );
     let mut command = machine.command("pull alpine --leg tcp");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
@@ -214,9 +219,10 @@ fn signal(name: &str, process: u32) {
 fn a_hangup_ends_a_pull_in_order_unless_it_is_ignored() {
     for is_ignored in [false, true] {
         let machine = Machine::new();
-        joined(
-            &machine.run_with_input("join", &link("laptop").replace("vpn.example.org:61443", "127.0.0.1:9")),
-        );
+        joined(&machine.run_with_input(
+            "join --offline",
+            &link("laptop").replace("vpn.example.org:61443", "127.0.0.1:9"),
+        ));
         let pull = machine.command("pull alpine --leg quic");
         // Whoever runs the tests may ignore it.
         let disposition = if is_ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
@@ -248,9 +254,10 @@ fn a_hangup_ends_a_pull_in_order_unless_it_is_ignored() {
 fn a_damaged_link_is_refused_and_not_quoted() {
     let machine = Machine::new();
     let damaged = link("laptop").replace("?pin", "&pin");
-    for output in
-        [machine.run(&format!("join {damaged}")), machine.run_with_input("join", &format!("\n{damaged}"))]
-    {
+    for output in [
+        machine.run(&format!("join {damaged}")),
+        machine.run_with_input("join --offline", &format!("\n{damaged}")),
+    ] {
         assert_eq!(output.status.code(), Some(1));
         let messages = stderr(&output);
         assert!(messages.contains("the link has no pin"), "{messages}");
@@ -296,9 +303,9 @@ fn without_a_link_the_error_says_how_to_get_one() {
 #[test]
 fn listening_beyond_loopback_is_refused_by_default() {
     let machine = Machine::new();
-    joined(&machine.run_with_input("join", &link("laptop")));
+    joined(&machine.run_with_input("join --offline", &link("laptop")));
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:5080"] {
-        let output = machine.run(&format!("run --listen 127.0.0.1:0 --listen {listen}"));
+        let output = machine.run(&format!("run --listen :0 --listen localhost:0 --listen {listen}"));
         assert_eq!(output.status.code(), Some(1));
         let messages = stderr(&output);
         assert!(messages.contains("can be reached from other machines"), "{messages}");
@@ -323,8 +330,8 @@ fn it_listens_without_a_tunnel_and_ends_at_sigterm() {
         }
     };
     TcpStream::connect::<SocketAddr>(address).expect("it listens");
-    let messages = joined(&machine.run_with_input("join", &link("laptop")));
-    assert!(messages.contains(&format!("kill -HUP {}", child.id())), "{messages}");
+    let messages = joined(&machine.run_with_input("join --offline", &link("laptop")));
+    assert!(messages.contains(&format!("(process {})", child.id())), "{messages}");
     signal("TERM", child.id());
     let output = child.wait_with_output().expect("the program ends");
     assert_eq!(output.status.code(), Some(0));
@@ -334,9 +341,25 @@ fn it_listens_without_a_tunnel_and_ends_at_sigterm() {
 }
 
 #[test]
+fn without_a_command_it_says_what_comes_next() {
+    let machine = Machine::new();
+    let next = || text(&machine.run("").stdout).lines().last().expect("a line").to_owned();
+    assert_eq!(next(), "next: docxy-client join");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let listen = format!("listen = [\"{}\"]\n", address.expect("a free port"));
+    std::fs::create_dir(machine.dir.path().join("config")).expect("a directory");
+    machine.file("config/client.toml", &listen);
+    machine.file("config/links", &link("laptop"));
+    // Where the package is installed, its unit is started.
+    assert!(next().contains("docxy-client run") || next().contains("systemctl"), "{}", next());
+    machine.file("config/links", "docxy://");
+    assert_eq!(next(), "next: docxy-client doctor");
+}
+
+#[test]
 fn an_existing_image_is_not_overwritten() {
     let machine = Machine::new();
-    joined(&machine.run_with_input("join", &link("laptop")));
+    joined(&machine.run_with_input("join --offline", &link("laptop")));
     let path = machine.file("alpine-latest.tar", "precious");
     let output = machine.run("pull alpine");
     assert_eq!(output.status.code(), Some(1));
@@ -364,10 +387,12 @@ fn congestion_in_the_environment_is_checked() {
 fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 2),
+        ("", 0),
         ("serve", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
+        ("run --log loud", 2),
+        ("run --listen example.org:5081", 2),
         ("run --congestion fast", 2),
         ("pull alpine --congestion down=95", 2),
         ("pull", 2),

@@ -17,6 +17,9 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Field lines in one head, at most. Engines send about ten, registries and CDNs about thirty.
 pub const FIELD_LINES_MAX: usize = 100;
 
+/// Registries that a server serves, at most: their names, of 259 bytes at most, fit into the frame of its Welcome.
+pub const SERVED_REGISTRIES_MAX: usize = 128;
+
 // ---- Streams and flow control
 
 /// Bytes of one segment of a large body.
@@ -96,6 +99,13 @@ pub const EARLY_SEGMENTS_MAX: usize = 128;
 /// client sends at most. Each may use a registry connection, so without this limit one client could use up
 /// the server's file descriptors.
 pub const EXCHANGES_PER_CLIENT_MAX: usize = BLOBS_PER_CLIENT_MAX + SMALL_REQUESTS_PER_CLIENT_MAX;
+
+/// Bytes that a client may send to have as many sent back. Filters let the handshake and the first 15 to 20 KB of a TCP
+/// connection pass, or the first 64 KiB of a UDP flow, so less would show nothing.
+pub const ECHO_BYTES_MAX: usize = 64 * 1024;
+
+/// Time for the server to receive them all: 64 KiB at 10 kbit/s.
+pub const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connections of one client at the same time. A link may be used on several machines, and a client that
 /// changes its network leaves connections that end only at the idle timeout. The server keeps the newest.

@@ -5,15 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
-use docxy_protocol::authorization::{Authorization, basic};
+use docxy_protocol::authorization::{Authorization, Login, basic};
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::control::{
-    CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, SegmentHeader, StreamHeader,
+    CloseCode, ControlMessage, ExchangeId, Hello, RequestHeader, SegmentHeader, ServedRegistries,
+    StreamHeader, Welcome,
 };
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame::{self, FrameError};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX};
+use docxy_protocol::limits::{
+    FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX, SERVED_REGISTRIES_MAX,
+};
 use docxy_protocol::link::ClientSecret;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::{Digest, Reference, Registry};
@@ -81,13 +84,18 @@ fn stream_headers_have_these_bytes() {
     let platform = "linux/arm/v7".parse().unwrap();
     request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
     golden(&request_header(251, request), GOLDEN_PREFETCH_HINT);
+    let ghcr: Registry = "ghcr.io".parse().unwrap();
+    let login = Login { registry: ghcr.clone(), user: "me".into(), password: Secret::new("pw") };
+    let ping = Request::new(ghcr, Operation::Ping).with_authorization(Authorization::Login(login));
+    golden(&request_header(7, ping), GOLDEN_LOGIN);
     golden(&StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(1000), n: 7 }), GOLDEN_SEGMENT);
+    golden(&StreamHeader::Echo, "<00><00><00><01><02>");
 }
 
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (5, b"docxy/5".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (6, b"docxy/6".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
@@ -166,9 +174,22 @@ fn replies_have_these_bytes() {
 
 #[test]
 fn control_messages_have_these_bytes() {
-    golden(&ControlMessage::Welcome { version: "1.2.3".into() }, GOLDEN_WELCOME);
+    let registries = ["ghcr.io", "docker.io"].map(|name| name.parse().unwrap()).into_iter().collect();
+    let welcome = Welcome { version: "1.2.3".into(), registries, time: 1_800_000_000 };
+    golden(&ControlMessage::Welcome(welcome), GOLDEN_WELCOME);
     golden(&ControlMessage::Draining, GOLDEN_DRAINING);
     golden(&ControlMessage::Sent { packets: 1000, lost: 7 }, GOLDEN_SENT);
+}
+
+#[test]
+fn a_welcome_with_the_most_and_longest_registries_fits_into_a_frame() {
+    let longest = |n: usize| {
+        format!("{n:04}{}:60000", format!(".{}", "a".repeat(62)).repeat(3) + &".b".repeat(30)).parse()
+    };
+    let registries: ServedRegistries = (0..2 * SERVED_REGISTRIES_MAX).map(|n| longest(n).unwrap()).collect();
+    assert_eq!((registries.len(), registries[0].as_str().len() > 250), (SERVED_REGISTRIES_MAX, true));
+    let welcome = ControlMessage::Welcome(Welcome { version: "1.2.3".into(), registries, time: u64::MAX });
+    assert_eq!(frame::decode::<ControlMessage>(&frame::encode(&welcome).unwrap()[4..]).unwrap(), welcome);
 }
 
 #[test]
@@ -196,12 +217,13 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "dcxy<00><05><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
+const GOLDEN_AUTO: &str = "dcxy<00><06><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
 const GOLDEN_FIXED: &str =
-    "dcxy<00><05><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
-const GOLDEN_CUBIC: &str = "dcxy<00><05><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
+    "dcxy<00><06><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
+const GOLDEN_CUBIC: &str = "dcxy<00><06><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
 const GOLDEN_REQUEST: &str = "<00><00><00>A<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]";
 const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><9a><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<fb><c0>]";
+const GOLDEN_LOGIN: &str = "<00><00><00><1f><00><07><07>ghcr.io<00><04><07>ghcr.io<02>me<02>pw<00><00><fb>0u";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
@@ -213,7 +235,7 @@ const GOLDEN_SEGMENTED: &str =
     "<00><00><00>%<00><c8><01><0e>content-length<07>3000000<02><fc><c0><c6>-<00><fc><00><00><08><00>";
 const GOLDEN_CHUNKED: &str = "<00><00><00><07><00><fb><94><01><00><01><00>";
 const GOLDEN_FAULT: &str = "<00><00><00><08><01><05><0c><04>slow";
-const GOLDEN_WELCOME: &str = "<00><00><00><07><00><05>1.2.3";
+const GOLDEN_WELCOME: &str = "<00><00><00><1f><00><05>1.2.3<02><09>docker.io<07>ghcr.io<fc><00><d2>Ik";
 const GOLDEN_DRAINING: &str = "<00><00><00><01><01>";
 const GOLDEN_SENT: &str = "<00><00><00><05><02><fb><e8><03><07>";
 
@@ -320,6 +342,10 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
         Just(Authorization::Public),
         "[!-~]{1,40}".prop_map(|token| Authorization::Bearer(Secret::new(token))),
         ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| basic(&user, &password)),
+        ("[a-z]{1,9}", "[ -~]{0,20}").prop_map(|(user, password)| {
+            let (registry, password) = ("ghcr.io".parse().unwrap(), Secret::new(password));
+            Authorization::Login(Login { registry, user, password })
+        }),
     ];
     let hint = proptest::option::of(any_prefetch_hint());
     let request = (any::<u64>(), any_operation(), authorization, any_headers(), hint).prop_map(
@@ -333,7 +359,7 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
     );
     let segment = (any::<u64>(), any::<u32>())
         .prop_map(|(exchange, n)| StreamHeader::Segment(SegmentHeader { exchange: ExchangeId(exchange), n }));
-    prop_oneof![request, segment]
+    prop_oneof![request, segment, Just(StreamHeader::Echo)]
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {
@@ -444,8 +470,8 @@ proptest! {
         let Reply::Fault(fault) = frame::decode::<Reply>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(&fault.to_string(), 1000 + "token service: ".len()), "{fault:?}");
         prop_assert_eq!(&fault, &Fault::new(Hop::TokenService, FaultKind::MalformedResponse, &detail));
-        let frame = frame::encode(&(0_u32, &version)).unwrap();
-        let ControlMessage::Welcome { version } = frame::decode::<ControlMessage>(&frame[4..]).unwrap() else { panic!() };
+        let frame = frame::encode(&(0_u32, &version, Vec::<&str>::new(), 0_u64)).unwrap();
+        let ControlMessage::Welcome(Welcome { version, .. }) = frame::decode::<ControlMessage>(&frame[4..]).unwrap() else { panic!() };
         prop_assert!(is_clean(version.as_str(), 64), "{version:?}");
     }
 

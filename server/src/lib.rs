@@ -35,6 +35,7 @@ mod counters;
 mod exchange;
 pub mod lifecycle;
 pub mod listener;
+mod live_clients;
 mod memory_limits;
 pub mod settings;
 pub mod state;

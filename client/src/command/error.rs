@@ -6,6 +6,9 @@ use crate::engine_config::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
+use docxy_host::service::ServiceError;
+use docxy_protocol::link::find_link;
+use docxy_protocol::text::CleanText;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,16 +36,22 @@ pub enum CommandError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("cannot read the link: {0}")]
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
+    #[error("{server}: {reason}; nothing was stored (--offline stores a link without asking its server)")]
+    LinkRefused { server: String, reason: CleanText },
     #[error("no link to {server} is stored in {}; docxy-client links lists them", file.display())]
     UnknownServer { server: String, file: PathBuf },
     #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
     AmbiguousServer { server: String, candidates: Vec<String> },
+    #[error("{0} {faults} found", faults = if *.0 == 1 { "fault" } else { "faults" })]
+    Faults(usize),
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,
@@ -53,8 +62,8 @@ impl CommandError {
     #[must_use]
     pub fn message(&self) -> String {
         let text = self.to_string();
-        match text.split_once("docxy://") {
-            Some((_, link)) if link.contains('@') => MISPLACED_LINK.to_owned(),
+        match find_link(&text) {
+            Some(start) if text[start..].contains('@') => MISPLACED_LINK.to_owned(),
             _ => text,
         }
     }

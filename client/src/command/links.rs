@@ -90,7 +90,7 @@ pub(super) fn remove(server: &NamedServer, flags: &Flags) -> Result<(), CommandE
     let file = link_file_path(flags)?;
     let removed = remove_link(&file, |links| server.find(links, &file))?;
     let address = removed.link.address();
-    print_note(&format!("removed the link to {address}; a running client drops it at SIGHUP"));
+    print_note(&format!("removed the link to {address}; a running client drops it at once"));
     Ok(())
 }
 
@@ -100,7 +100,7 @@ pub(super) fn trust(server: &NamedServer, flags: &Flags) -> Result<(), CommandEr
     let trusted = trust_link(&file, |links| server.find(links, &file))?;
     let address = trusted.link.address();
     print_note(&format!(
-        "{address} is trusted: logins and private images may go there; a running client knows at SIGHUP"
+        "{address} is trusted: logins and private images may go there; a running client knows at once"
     ));
     Ok(())
 }

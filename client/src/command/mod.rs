@@ -3,13 +3,17 @@
 //! Commands print results on stdout and everything else on stderr. A link is a secret: no command prints one.
 
 mod arguments;
+mod doctor;
+mod documentation;
 mod error;
 mod join;
 mod links;
 mod pull;
 mod reload;
 mod run;
+mod service;
 mod setup;
+mod standing;
 mod status_report;
 
 pub use arguments::Arguments;
@@ -25,7 +29,8 @@ impl Arguments {
     /// If the command failed. The caller reports it.
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { config: self.config, ..Flags::default() };
-        match self.command {
+        let Some(command) = self.command else { return standing::standing(&flags) };
+        match command {
             Command::Join(arguments) => join::join(arguments, &flags),
             Command::Links(arguments) => match arguments.command {
                 None => links::list(&flags),
@@ -35,6 +40,11 @@ impl Arguments {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),
+            Command::Doctor(arguments) => doctor::doctor(arguments, flags),
+            Command::Service(arguments) => service::service(&arguments, &flags),
+            Command::Completions(arguments) => documentation::completions(&arguments),
+            Command::Man(arguments) => documentation::man(&arguments),
+            Command::Version(_) => documentation::version(),
         }
     }
 }

@@ -12,11 +12,12 @@ use crate::local_api;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings, warn_of_open_links};
 use crate::tunnel::Tunnel;
+use docxy_host::file_fingerprint::FILE_THREAD_KEEP_ALIVE;
 use docxy_host::logging;
 use docxy_host::private_socket::PrivateSocket;
 use docxy_host::ready_file::ReadyFile;
+use docxy_host::service::tell_ready;
 use docxy_host::signals::Signals;
-use docxy_host::signals::reload::reload_on_signal;
 use docxy_host::signals::shutdown::Shutdown;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +27,9 @@ const FILE_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { serving, connection, ready_file, log } = arguments;
-    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_keep_alive(FILE_THREAD_KEEP_ALIVE).build();
+    let runtime = runtime.map_err(CommandError::Start)?;
     // Before slow work: until here a SIGHUP would end the client.
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let ready_file = ReadyFile::clear(ready_file);
@@ -34,7 +37,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let settings = Settings::load(&flags)?;
     let logging = logging::start(&settings.log);
     let log = logging.handle();
-    warn_of_open_links(&flags);
+    warn_of_open_links(settings.link_file.as_deref());
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
@@ -48,14 +51,14 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             hosts: hosts.clone(),
             log: log.clone(),
         };
-        let mut reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
-        let load = move || Settings::reload(&flags);
-        tokio::spawn(reload_on_signal(signals.reload, load, move |new| reload.apply(new)));
+        let reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
+        tokio::spawn(reload.run(signals.reload, flags));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {
                 tracing::info!("listening on http://{address}");
             }
             ready_file.write(addresses);
+            tell_ready();
         };
         let serving = frontend::serve(frontend, gateway, drain, announce);
         tokio::select! {

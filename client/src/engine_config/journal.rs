@@ -3,6 +3,10 @@
 //! All texts are computed before a file is written, and the journal is written before the files: a run that is cut short is
 //! finished or undone by the next one. Must never be readable by others: config files may hold passwords.
 
+mod state;
+
+pub use state::State;
+
 use super::FileChanges;
 use super::format::{Format, FormatError};
 use docxy_host::directories::CLIENT_CONFIG;
@@ -78,6 +82,15 @@ pub struct Step {
 }
 
 impl JournalError {
+    /// The file of an engine that is not as expected.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Format { path, .. } | Self::NotText(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Whether another user may do it.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -228,7 +241,11 @@ impl Journal {
         }
         let text = serde_json::to_vec_pretty(&self.records)
             .map_err(|source| JournalError::Journal { path: self.path.clone(), source })?;
-        Ok(private_file::write_with_directory(&self.path, &text)?)
+        // Not private: the system's service reads its config file there, as another user.
+        let directory = self.path.parent().unwrap_or(&self.path);
+        let failed = |source| JournalError::Change { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(failed)?;
+        Ok(private_file::write(&self.path, &text)?)
     }
 }
 
@@ -392,6 +409,35 @@ mod tests {
         assert!(lab.read("certs.d/x/hosts.toml").is_some());
         assert_eq!(lab.run(&[]), 1);
         assert_eq!(lab.names(), ["daemon.json", "docxy"]);
+    }
+
+    #[test]
+    fn what_becomes_of_the_files_after_setup_is_known() {
+        let lab = Lab::new();
+        let state = |port| lab.journal().state("docker", &lab.files, port).unwrap();
+        assert_eq!(state(5080), State::NotSetUp);
+        lab.run(&lab.files);
+        assert_eq!(state(5080), State::SetUp);
+        // With other flags, which the text does not name.
+        let other = |value: &str| {
+            let mut files = Lab::new().files;
+            files.iter_mut().zip(&lab.files).for_each(|(file, here)| {
+                (file.path, file.changes) =
+                    (here.path.clone(), vec![Change::First(vec!["x".into()], value.into())]);
+            });
+            lab.run(&files);
+        };
+        other("there:5080");
+        assert_eq!(state(5080), State::SetUp);
+        assert!(matches!(state(5081), State::Elsewhere(_)));
+        let [config, hosts] = ["daemon.json", "certs.d/x/hosts.toml"].map(|path| lab.root.path().join(path));
+        fs::write(&config, lab.read("daemon.json").unwrap().replace("true", "false")).unwrap();
+        assert_eq!(state(5080), State::SetUp, "what is not ours may change");
+        fs::write(&config, BEFORE).unwrap();
+        assert_eq!(state(5080), State::Changed(config));
+        other("there:5080");
+        fs::remove_file(&hosts).unwrap();
+        assert_eq!(state(5080), State::Changed(hosts));
     }
 
     #[test]

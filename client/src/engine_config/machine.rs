@@ -51,6 +51,8 @@ pub struct Docker {
     pub is_rootless: bool,
     /// Whether it is the one in Docker Desktop's virtual machine.
     pub is_desktop: bool,
+    /// The mirrors of Docker Hub that it uses now, with spaces between them.
+    pub mirrors: String,
 }
 
 /// What is known of the machine.
@@ -110,13 +112,13 @@ impl Machine {
 
 /// `docker info` of the daemon that the command line uses.
 fn running_docker() -> Option<Docker> {
-    let format = "{{.ServerVersion}}\t{{.OperatingSystem}}\t{{.DriverStatus}}\t{{.SecurityOptions}}";
+    let format = "{{.ServerVersion}}\t{{.OperatingSystem}}\t{{.DriverStatus}}\t{{.SecurityOptions}}\t{{with .RegistryConfig}}{{.Mirrors}}{{end}}";
     parse_docker(&answer(&find_program("docker")?, &["info", "--format", format])?)
 }
 
 fn parse_docker(text: &str) -> Option<Docker> {
     let fields: Vec<&str> = text.trim().split('\t').collect();
-    let [version, system, driver, security] = fields[..] else { return None };
+    let [version, system, driver, security, mirrors] = fields[..] else { return None };
     if version.is_empty() {
         return None;
     }
@@ -126,6 +128,7 @@ fn parse_docker(text: &str) -> Option<Docker> {
         store: if is_containerd { DockerStore::Containerd } else { DockerStore::Classic },
         is_rootless: security.contains("name=rootless"),
         is_desktop: system == "Docker Desktop",
+        mirrors: mirrors.trim_matches(['[', ']']).to_owned(),
     })
 }
 
@@ -179,18 +182,20 @@ mod tests {
     #[test]
     fn a_running_docker_tells_its_store() {
         let docker = parse_docker(
-            "28.5.2+dfsg4\tDebian GNU/Linux\t[[driver-type io.containerd.snapshotter.v1]]\t[name=seccomp,profile=builtin]\n",
+            "28.5.2+dfsg4\tDebian GNU/Linux\t[[driver-type io.containerd.snapshotter.v1]]\t[name=seccomp,profile=builtin]\t[http://127.0.0.1:5080/]\n",
         );
         let expected = Docker {
             version: Some(Version(28, 5, 2)),
             store: DockerStore::Containerd,
             is_rootless: false,
             is_desktop: false,
+            mirrors: "http://127.0.0.1:5080/".to_owned(),
         };
         assert_eq!(docker, Some(expected));
         let docker =
-            parse_docker("20.10.24\tDocker Desktop\t[[Backing Filesystem xfs]]\t[name=rootless]").unwrap();
+            parse_docker("20.10.24\tDocker Desktop\t[[Backing Filesystem xfs]]\t[name=rootless]\t[]")
+                .unwrap();
         assert_eq!((docker.store, docker.is_rootless, docker.is_desktop), (DockerStore::Classic, true, true));
-        assert_eq!(parse_docker("\t\t\t\n"), None);
+        assert_eq!(parse_docker("\t\t\t\t\n"), None);
     }
 }

@@ -97,6 +97,7 @@ async fn accept_segments(server: &Transport, count: usize) -> (SendStream, HashM
             (StreamHeader::Segment(SegmentHeader { exchange, n }), send) => {
                 segments.insert((exchange, n), send);
             }
+            (StreamHeader::Echo, _) => {}
         }
     }
     let (exchange, main) = main.unwrap();

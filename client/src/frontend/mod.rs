@@ -8,6 +8,7 @@ mod connection_slots;
 pub mod fuzz;
 mod handler;
 mod health;
+mod listen;
 mod local_calls;
 mod log_limit;
 mod origin;
@@ -19,6 +20,7 @@ mod rewrite;
 use crate::gateway::Gateway;
 use crate::local_api;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_socket::PrivateSocket;
@@ -33,6 +35,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+pub use listen::ListenError;
 pub use origin::AllowedHosts;
 use std::convert::Infallible;
 use std::io;
@@ -48,21 +51,13 @@ use tracing::Instrument as _;
 #[derive(Debug)]
 pub struct FrontendSettings {
     /// Where to listen.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// Where to serve the commands of this user as well.
     pub socket: Option<PrivateSocket>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: AllowedHosts,
     /// Reports how many log lines were dropped.
     pub log: LogHandle,
-}
-
-/// The frontend could not start: an address is taken, or not ours.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; pass another with --listen")]
-pub struct ListenError {
-    address: SocketAddr,
-    source: io::Error,
 }
 
 /// How long running responses may take after a shutdown was requested.
@@ -82,10 +77,10 @@ pub async fn serve(
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for address in settings.listen {
-        let failed = |source| ListenError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        addresses.push(listener.local_addr().map_err(failed)?);
-        listeners.push(Listener::Engines(listener));
+        for listener in listen::bind(address).await? {
+            addresses.extend(listener.local_addr());
+            listeners.push(Listener::Engines(listener));
+        }
     }
     listeners.extend(settings.socket.map(Listener::Commands));
     let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));

@@ -7,6 +7,16 @@ use http::header::USER_AGENT;
 /// Bytes of a `User-Agent` that are compared. Those of real engines are shorter.
 const AGENT_BYTES_MAX: usize = 512;
 
+/// The engines, each with the products by which it is known. The first that fits counts: dockerd names the library of
+/// containerd, too.
+const NAMES: [(&str, &[&str]); 5] = [
+    ("buildkit", &["buildkit"]),
+    ("docker", &["docker"]),
+    ("containerd", &["containerd"]),
+    ("cri-o", &["cri-o"]),
+    ("podman", &["containers", "libpod", "skopeo", "buildah"]),
+];
+
 /// An engine, as far as its requests tell.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -31,6 +41,12 @@ impl Engine {
     pub(super) fn hides_ping_faults(&self) -> bool {
         let products = ["containers", "skopeo", "buildah", "libpod", "cri-o"];
         products.iter().any(|name| self.agent.product(name).is_some())
+    }
+
+    /// Its name, if it is known.
+    pub(super) fn name(&self) -> Option<&'static str> {
+        let has = |names: &[&str]| names.iter().any(|name| self.agent.product(name).is_some());
+        NAMES.iter().find(|(_, products)| has(products)).map(|(name, _)| *name)
     }
 
     /// How it calls itself.

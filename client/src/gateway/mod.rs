@@ -165,6 +165,7 @@ impl Gateway {
         engine: &Engine,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
+        engine.name().inspect(|name| self.context.counters.engines.increment(name));
         let request = request.without_foreign_credentials();
         let guard = self.context.registry.begin(&request);
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());

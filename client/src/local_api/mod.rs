@@ -17,8 +17,10 @@ use docxy_protocol::headers::Headers;
 use docxy_protocol::request::Request;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The path of calls.
@@ -49,6 +51,17 @@ pub fn socket_path() -> Option<PathBuf> {
 #[must_use]
 pub fn socket_candidates() -> Vec<PathBuf> {
     CLIENT_RUNTIME.candidates().into_iter().map(|directory| directory.join(SOCKET_NAME)).collect()
+}
+
+/// Whether the system's client runs, and this user is not root: only root's commands can use it, and it reads root's links.
+#[must_use]
+pub fn system_client_runs() -> bool {
+    is_closed(&Path::new(CLIENT_RUNTIME.system).join(SOCKET_NAME))
+}
+
+/// Whether a socket, or its directory, is for another user.
+pub(crate) fn is_closed(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 /// What a command asks of a running client.

@@ -5,7 +5,7 @@
 use super::image_source::{BlobEvents, RegistryClient};
 use crate::exchange::ExchangeError;
 use crate::gateway::Gateway;
-use crate::local_api::RunningClient;
+use crate::local_api::{RunningClient, is_closed};
 use crate::metadata::Metadata;
 use crate::settings::{DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::transfer::Transfer;
@@ -19,7 +19,6 @@ use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, try_unfold
 use http::Response;
 use http_body_util::BodyExt as _;
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
 use tokio::sync::watch;
@@ -44,9 +43,7 @@ impl Connection {
         given: GivenSettings,
         config: TunnelConfig,
     ) -> Result<Self, SettingsError> {
-        let is_closed =
-            |socket: &PathBuf| socket.metadata().is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
-        let of_another_user = sockets.iter().any(is_closed);
+        let of_another_user = sockets.iter().any(|socket| is_closed(socket));
         let running = RunningClient::find(sockets, given, !config.links.is_empty()).await;
         if running.is_none() && config.links.is_empty() {
             return Err(if of_another_user { SettingsError::NoOwnLink } else { SettingsError::NoLink });

@@ -2,7 +2,7 @@
 
 use super::host_name::HostNameError;
 use super::link_store::LinksError;
-use docxy_host::proxy::{EnvironmentError, ProxyTableError};
+use docxy_host::proxy::EnvironmentError;
 use docxy_host::toml_file::TomlFileError;
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub enum SettingsError {
     NoLink,
     /// No link was joined, and another user's client may run.
     #[error(
-        "no link is known to this user. If a docxy-client runs as root, commands of other users cannot use it: pull as \
+        "no link is known to this user. Only root's commands can use the docxy-client of the system: pull as \
              root (sudo docxy-client pull), pull with an engine at 127.0.0.1:5080, or run `docxy-client join` as this user"
     )]
     NoOwnLink,
@@ -36,9 +36,6 @@ pub enum SettingsError {
     /// Not a host name.
     #[error(transparent)]
     Host(#[from] HostNameError),
-    /// The proxy of the config file cannot be used.
-    #[error("[proxy] in the config file: {0}")]
-    Proxy(#[source] ProxyTableError),
     /// A variable that names a proxy cannot be used.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),

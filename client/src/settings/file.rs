@@ -4,18 +4,18 @@
 
 use super::host_name::HostName;
 use crate::tunnel::{Congestion, LegChoice, Rates};
+use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// All settings of the file. Each may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: ListenAddresses,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
     pub(super) hosts: Vec<HostName>,
@@ -24,6 +24,9 @@ pub(super) struct ConfigFile {
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,
     pub(super) proxy: ProxyTable,
+    /// Where the file is.
+    #[serde(skip)]
+    pub(super) path: PathBuf,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
 }
@@ -33,7 +36,7 @@ impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let file: Self = toml_file::read(path)?;
         let absolute = |given: Option<PathBuf>| given.map(|given| toml_file::resolve(path, &given));
-        let proxy = ProxyTable { password_file: absolute(file.proxy.password_file), ..file.proxy };
-        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), proxy, ..file })
+        let path = path.to_owned();
+        Ok(Self { link_file: absolute(file.link_file), cache: absolute(file.cache), path, ..file })
     }
 }

@@ -4,9 +4,9 @@
 
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::Proxy;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The command line. The links of the environment are added while loading.
@@ -67,9 +67,10 @@ pub struct ConnectionFlags {
 /// How to serve.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServingFlags {
-    /// Address and TCP port to listen on; may be given several times [default: 127.0.0.1:5080]
+    /// Address and TCP port to listen on; may be given several times. 5081, :5081 and localhost:5081 are loopback, IPv4
+    /// and IPv6 [default: 127.0.0.1:5080]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// Another host name that engines may use; may be given several times. Loopback names are always accepted
     #[arg(long = "host", value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
     pub hosts: Vec<String>,
@@ -79,4 +80,7 @@ pub struct ServingFlags {
     /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
     #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
     pub patience: Option<u64>,
+    /// Without a link, serve and wait for `docxy-client join`, as a service does that starts at boot
+    #[arg(long)]
+    pub wait_for_link: bool,
 }

@@ -7,7 +7,7 @@
 use crate::tunnel::{JoinedLink, Trust};
 use docxy_host::private_file::{self, FileError};
 use docxy_host::terminal::print_note;
-use docxy_protocol::link::{Link, LinkError};
+use docxy_protocol::link::{Link, LinkError, find_link, without_quotes};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ pub struct LinkLine {
 /// # Errors
 /// If the file cannot be read, or a line is not a link.
 pub(super) fn read_lines(path: &Path) -> Result<Vec<LinkLine>, LinksError> {
-    if path.to_string_lossy().contains("docxy://") {
+    if find_link(&path.to_string_lossy()).is_some() {
         return Err(LinksError::NotAFile);
     }
     let text =
@@ -74,8 +74,7 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<LinkLine>, LinksError> {
 pub fn parse_lines(text: &str, origin: &str) -> Result<Vec<LinkLine>, LinksError> {
     let mut links = Vec::new();
     for (n, line) in text.lines().enumerate() {
-        // Editors of other systems put a byte order mark before the text.
-        let line = line.trim_start_matches('\u{feff}').trim();
+        let line = without_quotes(line);
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -147,6 +146,21 @@ pub fn trust_link<E: From<LinksError>>(
     all[chosen].trust = Trust::Trusted;
     write(path, &all)?;
     Ok(all.swap_remove(chosen))
+}
+
+/// Moves the file to a place where there is none, for its owner only. Tells the user.
+///
+/// # Errors
+/// If it cannot be read there, or written here. It then stays.
+pub(super) fn move_links(from: &Path, to: &Path) -> Result<(), LinksError> {
+    let _lock = lock(to)?;
+    let content = private_file::read(from).map_err(LinksError::Write)?;
+    let Some(content) = content.filter(|_| !to.exists()) else { return Ok(()) };
+    private_file::write_with_directory(to, &content).map_err(LinksError::Write)?;
+    let failed = |source| LinksError::Write(FileError::Write { path: from.to_owned(), source });
+    std::fs::remove_file(from).map_err(failed)?;
+    print_note(&format!("moved the links in {} to {}", from.display(), to.display()));
+    Ok(())
 }
 
 /// The links in the file, in the order in which they were joined. There may be none.
@@ -328,7 +342,12 @@ mod tests {
         assert!(error.starts_with("here, line 4: "), "{error}");
         assert!(!error.contains(&SECRET[..8]), "{error}");
         assert!(matches!(parse_lines("# nothing\n", "here"), Err(LinksError::Empty(_))));
-        for text in [format!("\u{feff}{good}\r\n"), format!("\u{feff}# mine\r\n\u{feff}{good}\r\n")] {
+        for text in [
+            format!("\u{feff}{good}\r\n"),
+            format!("\u{feff}# mine\r\n\u{feff}{good}\r\n"),
+            format!("< {good} >"),
+            format!("\"{good}\" trusted"),
+        ] {
             assert_eq!(parse_lines(&text, "here").unwrap().len(), 1);
         }
         let cut = parse_lines(good.split_once('?').unwrap().0, "here").unwrap_err().to_string();

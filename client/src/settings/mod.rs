@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod given;
 mod host_name;
+mod link_places;
 mod link_store;
 mod proxy;
 mod rates;
@@ -24,6 +25,7 @@ pub use rates::RatesError;
 
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::private_file;
 use docxy_host::proxy::Environment;
@@ -31,10 +33,11 @@ use docxy_host::toml_file;
 use docxy_protocol::secret::Secret;
 use file::ConfigFile;
 use host_name::HostName;
+use link_places::default_link_file;
 use link_store::{combine, is_emptied, read_lines};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::Level;
 
@@ -52,13 +55,15 @@ const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The listen addresses; at least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: Vec<String>,
     /// How long an interrupted transfer waits for its next byte.
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// The file that the links are from; `None` if they are from the environment.
+    pub link_file: Option<PathBuf>,
     /// The servers, and how to send to them.
     pub tunnel: TunnelConfig,
     /// What to log.
@@ -72,7 +77,8 @@ impl Settings {
     /// If a setting is not valid, or there is no link.
     pub fn load(flags: &Flags) -> Result<Self, SettingsError> {
         let settings = Self::reload(flags)?;
-        if settings.tunnel.links.is_empty() { Err(SettingsError::NoLink) } else { Ok(settings) }
+        let may_start = !settings.tunnel.links.is_empty() || flags.serving.wait_for_link;
+        if may_start { Ok(settings) } else { Err(SettingsError::NoLink) }
     }
 
     /// The same for a client that runs: the last link may have been removed since its start.
@@ -81,22 +87,27 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen, hosts, allow_remote, patience } = &flags.serving;
-        let listen = first_set(listen, &config.listen)
-            .unwrap_or_else(|| vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
+        let listen = listen_addresses(flags, &config);
         let may_be_remote = *allow_remote || config.allow_remote;
-        if let Some(remote) = listen.iter().find(|address| !may_be_remote && !address.ip().is_loopback()) {
-            return Err(SettingsError::Remote(*remote));
+        let remote =
+            listen.iter().filter_map(|address| address.exact()).find(|address| !address.ip().is_loopback());
+        if let Some(remote) = remote.filter(|_| !may_be_remote) {
+            return Err(SettingsError::Remote(remote));
         }
         let hosts = hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
         let hosts = first_set(&hosts, &config.hosts).unwrap_or_default();
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
+        let link_file = match link_source(flags, &config) {
+            Some(LinkSource::File(path)) => Some(path),
+            _ => None,
+        };
         let links = load_links(flags, &config)?;
         let ConnectionSettings { tunnel, cache, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, tunnel, log })
+        Ok(Self { listen, hosts, stall_timeout, cache, link_file, tunnel, log })
     }
 }
 
@@ -125,6 +136,14 @@ impl ConnectionSettings {
         Self::of(flags, config, links, default_level)
     }
 
+    /// The same without the links, for a command that brings one.
+    ///
+    /// # Errors
+    /// If a setting is not valid.
+    pub fn without_links(flags: &Flags) -> Result<Self, SettingsError> {
+        Self::of(flags, config(flags)?, Vec::new(), Level::ERROR)
+    }
+
     fn of(
         flags: &Flags,
         config: ConfigFile,
@@ -135,7 +154,7 @@ impl ConnectionSettings {
             flags.connection.clone();
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
-        let proxy = proxy::proxy(proxy, &Environment::of_process(), &config)?;
+        let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
@@ -152,22 +171,45 @@ pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
     link_file(&config(flags)?).ok_or(SettingsError::NoDirectory)
 }
 
+/// Moves the links of an earlier version to where the system's service can read them, if that is their place.
+///
+/// # Errors
+/// If the config file is not valid, or they cannot be moved. They are then where they were.
+pub fn adopt_links(flags: &Flags) -> Result<(), SettingsError> {
+    if config(flags)?.link_file.is_none() {
+        link_places::adopt()?;
+    }
+    Ok(())
+}
+
+/// Where a client with these flags is reached on this machine; at least one address.
+///
+/// # Errors
+/// If the config file is not valid.
+pub fn listen(flags: &Flags) -> Result<Vec<SocketAddr>, SettingsError> {
+    let listen = listen_addresses(flags, &config(flags)?);
+    Ok(listen
+        .into_iter()
+        .map(|address| address.exact().unwrap_or((Ipv4Addr::LOCALHOST, address.port()).into()))
+        .collect())
+}
+
+fn listen_addresses(flags: &Flags, config: &ConfigFile) -> Vec<ListenAddress> {
+    let default = || vec![ListenAddress::Exact((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into())];
+    first_set(&flags.serving.listen, &config.listen.0).unwrap_or_else(default)
+}
+
 /// The port of the first listen address, for engines' config files.
 ///
 /// # Errors
 /// If the config file is not valid.
 pub fn listen_port(flags: &Flags) -> Result<u16, SettingsError> {
-    Ok(config(flags)?.listen.first().map_or(DEFAULT_PORT, SocketAddr::port))
+    Ok(config(flags)?.listen.0.first().map_or(DEFAULT_PORT, |address| address.port()))
 }
 
 /// Warns if other users of this machine may read or change the file with the links.
-pub fn warn_of_open_links(flags: &Flags) {
-    let path = match LinkSource::named(flags.connection.link_file.clone()) {
-        Some(LinkSource::File(path)) => Some(path),
-        Some(LinkSource::Variable(_)) => None,
-        None => link_file_path(flags).ok(),
-    };
-    if let Some(path) = path.filter(|path| private_file::is_open_to_others(path)) {
+pub fn warn_of_open_links(link_file: Option<&Path>) {
+    if let Some(path) = link_file.filter(|path| private_file::is_open_to_others(path)) {
         let path = path.display();
         tracing::warn!(
             "{path} holds secrets, and other users of this machine may read or change it: run chmod 600 {path}"
@@ -211,16 +253,31 @@ impl LinkSource {
 }
 
 fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
-    let joined = || Some(LinkSource::File(link_file(config).filter(|path| path.exists())?));
-    match LinkSource::named(flags.connection.link_file.clone()).or_else(joined) {
-        Some(LinkSource::File(path)) if is_emptied(&path) => Ok(Vec::new()),
+    match link_source(flags, config) {
+        Some(LinkSource::File(path)) if flags.serving.wait_for_link && !path.exists() => Ok(Vec::new()),
+        Some(LinkSource::File(path)) => Ok(read_links_in_use(&path)?),
         Some(source) => Ok(combine(source.read()?)),
         None => Err(SettingsError::NoLink),
     }
 }
 
+/// The links that the user names, or the joined ones.
+fn link_source(flags: &Flags, config: &ConfigFile) -> Option<LinkSource> {
+    let is_used = |path: &PathBuf| flags.serving.wait_for_link || path.exists();
+    let joined = || Some(LinkSource::File(link_file(config).filter(is_used)?));
+    LinkSource::named(flags.connection.link_file.clone()).or_else(joined)
+}
+
+/// The links in a file that a client uses. There is none if the last one was removed.
+///
+/// # Errors
+/// If the file cannot be read, or a line is not a link.
+pub fn read_links_in_use(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
+    if is_emptied(path) { Ok(Vec::new()) } else { Ok(combine(read_lines(path)?)) }
+}
+
 fn link_file(config: &ConfigFile) -> Option<PathBuf> {
-    config.link_file.clone().or_else(|| Some(CLIENT_CONFIG.path()?.join("links")))
+    config.link_file.clone().or_else(default_link_file)
 }
 
 impl Flags {
@@ -268,6 +325,7 @@ mod tests {
     fn by_default_the_client_listens_on_localhost() {
         let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
+        assert!(settings.link_file.is_some_and(|file| file.ends_with("my-links")));
         assert_eq!(settings.tunnel.links[0].link.expose(), LINK);
         assert_eq!(settings.tunnel.congestion, Congestion::default());
         assert!(settings.hosts.is_empty());
@@ -278,12 +336,12 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbit/s' }\nleg = 'tcp'";
+                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbps' }\nleg = 'tcp'";
         let serving = ServingFlags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
-            allow_remote: false,
+            ..ServingFlags::default()
         };
         let connection = ConnectionFlags {
             cache: Some("/flag".into()),
@@ -317,6 +375,9 @@ mod tests {
         let serving = ServingFlags { allow_remote: true, ..ServingFlags::default() };
         let allowed = Flags { serving, ..Flags::default() };
         assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
+        for local in ["5081", "':5081'", "'localhost:5081'", "'127.0.0.1:5090'", "['[::1]:5081', '5081']"] {
+            assert!(load(&config(&format!("listen = {local}")), Flags::default()).is_ok(), "{local}");
+        }
         let in_file = format!("{listen}\nallow_remote = true");
         assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
     }
@@ -325,7 +386,7 @@ mod tests {
     fn a_mistake_in_the_file_is_reported_with_file_and_line() {
         for (text, words) in [
             ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
-            ("listen = ['nonsense']", "client.toml, line 1: "),
+            ("listen = ['nonsense']", "client.toml, line 1: \"nonsense\" is no address to listen on"),
             ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
             ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
             ("link_file = 'no-links'", "docxy-client join"),
@@ -362,6 +423,13 @@ mod tests {
         // This is no removal.
         std::fs::write(&links, "").unwrap();
         assert!(Settings::reload(&flags).is_err());
+        // A service may start before the first `join`.
+        std::fs::remove_file(&links).unwrap();
+        let serving = ServingFlags { wait_for_link: true, ..ServingFlags::default() };
+        let waiting = Flags { serving, ..flags };
+        for settings in [Settings::load(&waiting), Settings::reload(&waiting)] {
+            assert!(settings.unwrap().tunnel.links.is_empty());
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The proxy on the way to the servers.
 
 use super::error::SettingsError;
-use super::file::ConfigFile;
 use crate::tunnel::{LegChoice, ProxyChoice};
-use docxy_host::proxy::{Environment, Proxy, ProxyRules};
+use docxy_host::proxy::{Environment, Proxy, ProxyRules, ProxyTable};
 use docxy_host::terminal::print_note;
 use docxy_transport::Leg;
 use std::ffi::OsString;
@@ -14,12 +13,12 @@ use std::path::Path;
 pub(super) fn proxy(
     argument: Option<Proxy>,
     environment: &Environment<impl Fn(&str) -> Option<OsString>>,
-    config: &ConfigFile,
+    file: ProxyTable,
+    path: &Path,
 ) -> Result<Option<ProxyChoice>, SettingsError> {
-    // The paths in the file are absolute already.
     let named = match argument.or(environment.chosen()?) {
         Some(proxy) => Some(proxy),
-        None => config.proxy.load(Path::new("")).map_err(SettingsError::Proxy)?,
+        None => file.load(path)?,
     };
     if let Some(proxy) = named {
         return Ok(Some(ProxyChoice::Only(ProxyRules::everything(proxy))));
@@ -44,6 +43,7 @@ pub(super) fn leg(set: Option<LegChoice>, proxy: Option<&ProxyChoice>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::file::ConfigFile;
     use docxy_host::toml_file;
 
     fn choice(
@@ -56,7 +56,8 @@ mod tests {
             set.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value))
         });
         let argument = argument.map(|argument| argument.parse().unwrap());
-        proxy(argument, &environment, &config).map_err(|error| error.to_string())
+        proxy(argument, &environment, config.proxy, Path::new("client.toml"))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -79,6 +80,8 @@ mod tests {
         assert!(
             choice("", None, &[("DOCXY_PROXY", "socks4://d:1")]).unwrap_err().starts_with("DOCXY_PROXY: ")
         );
+        let error = choice("[proxy]\npassword_file = 'x'", None, &[]).unwrap_err();
+        assert!(error.starts_with("client.toml, line "), "{error}");
     }
 
     #[test]

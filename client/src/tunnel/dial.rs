@@ -85,7 +85,7 @@ impl DialError {
         if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
     }
 
-    fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
+    pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
         match self {
             Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
             error => all.push(error),
@@ -156,6 +156,8 @@ pub(super) struct DialOptions {
     pub(super) max_rate: Rates,
     pub(super) proxy: Option<ProxyChoice>,
     pub(super) book: AddressBook,
+    /// Whether a session over TCP opens its other connection.
+    pub(super) joins: bool,
 }
 
 /// Dials a server over this leg: at all its addresses and ports, and on the TCP leg also, or only, through the proxy:
@@ -278,6 +280,7 @@ fn peer(link: &Link, options: &DialOptions, address: SocketAddr, connector: Conn
         server_name: link.sni.as_ref().map(ToString::to_string),
         congestion: options.congestion.up,
         connector,
+        joins: options.joins,
     }
 }
 

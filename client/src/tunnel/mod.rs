@@ -5,12 +5,14 @@
 
 mod address;
 mod config;
+mod contact;
 mod deadline;
 mod dial;
 pub mod leg;
 mod liveness;
 mod need;
 mod network;
+mod probe;
 mod range_habits;
 mod segment_budget;
 mod selector;
@@ -22,8 +24,10 @@ mod supervisor;
 pub use config::{
     Congestion, JoinedLink, LegChoice, LegChoiceError, ProxyChoice, Rates, Trust, TunnelConfig,
 };
+pub use contact::{Contact, contact};
 pub use deadline::Deadline;
 pub use need::Need;
+pub(crate) use probe::{EchoError, ProbeError, ProbedSession, ServerProbe};
 pub(crate) use range_habits::RangeHabits;
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
 #[cfg(test)]
@@ -49,7 +53,7 @@ use tokio_util::sync::CancellationToken;
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 
 /// The fault while there is no server: the last link was removed.
-const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at SIGHUP";
+const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at once";
 
 /// A handle on the tunnel.
 #[derive(Debug, Clone)]

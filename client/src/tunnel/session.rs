@@ -8,13 +8,13 @@ use super::leg::{Carried, Carriers, UseReason};
 use super::segment_budget::{SegmentBudget, SelectedBody};
 use super::server::{Server, ServerId};
 use docxy_host::proxy::Proxy;
-use docxy_protocol::control::{CloseCode, ExchangeId};
+use docxy_protocol::control::{CloseCode, ExchangeId, Welcome};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
 use docxy_protocol::request::Operation;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long the close frame may take to be sent. A server that misses it notices the idle timeout.
@@ -128,11 +128,18 @@ impl Session {
 
     /// Whether the server has accepted this client.
     pub(super) fn is_welcome(&self) -> bool {
-        self.beside.is_welcome.load(Ordering::Relaxed)
+        self.welcome().is_some()
     }
 
-    pub(super) fn set_welcome(&self) {
-        self.beside.is_welcome.store(true, Ordering::Relaxed);
+    /// What its server has said of itself, and this machine's clock when that arrived, if it has.
+    #[must_use]
+    pub fn welcome(&self) -> Option<&(Welcome, SystemTime)> {
+        self.beside.welcome.get()
+    }
+
+    pub(super) fn set_welcome(&self, welcome: Welcome, now: SystemTime) {
+        // A session has one Welcome.
+        let _ = self.beside.welcome.set((welcome, now));
     }
 
     /// The part of what the server sent lately that was lost since it sent too much, if the server says so.
@@ -223,7 +230,7 @@ impl Session {
 #[derive(Debug, Default)]
 struct Beside {
     use_reason: Mutex<Option<UseReason>>,
-    is_welcome: AtomicBool,
+    welcome: OnceLock<(Welcome, SystemTime)>,
     sent: Mutex<SentNotice>,
     has_trial: AtomicBool,
     trial: Mutex<Option<Box<(Session, Carriers)>>>,

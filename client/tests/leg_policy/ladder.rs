@@ -2,7 +2,7 @@
 
 use crate::simulator::client::Simulation;
 use crate::simulator::network::{
-    BLOCKED, CLEAN, FREEZES, GOOD, Network, POLICED, REJECTED, STOPS_EARLY, Treatment,
+    BLOCKED, CLEAN, FREEZES, GOOD, Handshake, Network, POLICED, REJECTED, STOPS_EARLY, Treatment,
 };
 use crate::simulator::report::Report;
 use crate::{Time, busy, minutes, ms, secs, seeds};
@@ -42,6 +42,26 @@ fn a_client_without_udp_is_on_tcp_within_a_second_and_at_once_the_next_time() {
 fn a_rejected_handshake_is_as_good_as_none() {
     for seed in seeds() {
         assert_used(&run(REJECTED, GOOD, seed), Leg::Tcp, ms(1500), "rejected");
+    }
+}
+
+#[test]
+fn a_quic_that_lost_packets_delay_is_used_when_it_comes_up() {
+    for seed in seeds() {
+        let late = Treatment { handshake: Handshake::Delayed(ms(1400)), ..GOOD };
+        let network = Network::with(late, Treatment { rate: 25.0, ..GOOD });
+        let pulling = busy(&[(Time::ZERO, network)], seed);
+        let idle = Simulation { pulls: Vec::new(), ..pulling.clone() };
+        for (simulation, by) in [(idle, ms(2250)), (pulling, secs(5))] {
+            let report = simulation.run().0;
+            assert_used(&report, Leg::Tcp, ms(1250), "first");
+            assert_eq!(report.leg_at(by), Some(Leg::Quic), "{:?}", report.legs);
+            assert_eq!(report.moves().len(), 1, "{:?}", report.moves());
+        }
+        // It is judged as ever.
+        let policed = Network::with(Treatment { handshake: late.handshake, ..POLICED }, GOOD);
+        let report = busy(&[(Time::ZERO, policed)], seed).run().0;
+        assert_eq!(report.leg_at(secs(20)), Some(Leg::Tcp), "{:?}", report.legs);
     }
 }
 

@@ -15,7 +15,8 @@ pub fn is_root() -> bool {
 /// Where one kind of directory can be.
 #[derive(Debug)]
 pub struct DefaultDirectory {
-    systemd: &'static str,
+    /// The variables in which systemd names it to the service.
+    systemd: &'static [&'static str],
     /// Root's.
     pub system: &'static str,
     xdg: &'static str,
@@ -23,9 +24,18 @@ pub struct DefaultDirectory {
     name: &'static str,
 }
 
-/// The client's config file and links.
+/// The client's links, which are secrets. A user's, and those of a service without a state, are beside the config file.
+pub const CLIENT_STATE: DefaultDirectory = DefaultDirectory {
+    systemd: &["STATE_DIRECTORY", "CONFIGURATION_DIRECTORY"],
+    system: "/var/lib/docxy-client",
+    xdg: "XDG_CONFIG_HOME",
+    below_home: ".config",
+    name: "docxy",
+};
+
+/// The client's config file.
 pub const CLIENT_CONFIG: DefaultDirectory = DefaultDirectory {
-    systemd: "CONFIGURATION_DIRECTORY",
+    systemd: &["CONFIGURATION_DIRECTORY"],
     system: "/etc/docxy",
     xdg: "XDG_CONFIG_HOME",
     below_home: ".config",
@@ -34,7 +44,7 @@ pub const CLIENT_CONFIG: DefaultDirectory = DefaultDirectory {
 
 /// The client's cache.
 pub const CLIENT_CACHE: DefaultDirectory = DefaultDirectory {
-    systemd: "CACHE_DIRECTORY",
+    systemd: &["CACHE_DIRECTORY"],
     system: "/var/cache/docxy",
     xdg: "XDG_CACHE_HOME",
     below_home: ".cache",
@@ -43,7 +53,7 @@ pub const CLIENT_CACHE: DefaultDirectory = DefaultDirectory {
 
 /// The socket of the running client.
 pub const CLIENT_RUNTIME: DefaultDirectory = DefaultDirectory {
-    systemd: "RUNTIME_DIRECTORY",
+    systemd: &["RUNTIME_DIRECTORY"],
     system: "/run/docxy",
     xdg: "XDG_RUNTIME_DIR",
     below_home: ".local/state",
@@ -52,7 +62,7 @@ pub const CLIENT_RUNTIME: DefaultDirectory = DefaultDirectory {
 
 /// The server's state.
 pub const SERVER_STATE: DefaultDirectory = DefaultDirectory {
-    systemd: "STATE_DIRECTORY",
+    systemd: &["STATE_DIRECTORY"],
     system: "/var/lib/docxy-server",
     xdg: "XDG_STATE_HOME",
     below_home: ".local/state",
@@ -83,9 +93,9 @@ impl DefaultDirectory {
         let of_session = || Path::new("/run/user").join(user.to_string()).join(self.name);
         let all = [
             without(&[]),
-            without(&[self.systemd]),
+            without(self.systemd),
             (!is_root && self.xdg == "XDG_RUNTIME_DIR").then(of_session),
-            without(&[self.systemd, self.xdg]),
+            without(&[self.systemd, &[self.xdg]].concat()),
             Some(self.system.into()),
         ];
         let mut candidates = Vec::new();
@@ -100,12 +110,10 @@ impl DefaultDirectory {
     fn choose(&self, variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
         // The XDG specification says that relative paths, and so empty ones, are ignored.
         let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        if let Some(text) = variable(self.systemd) {
-            // systemd joins several with colons. The first is used.
-            let first = std::env::split_paths(&text).next().filter(|path| path.is_absolute());
-            if first.is_some() {
-                return first;
-            }
+        // systemd joins several with colons. The first is used.
+        let first = |text: OsString| std::env::split_paths(&text).next().filter(|path| path.is_absolute());
+        if let Some(path) = self.systemd.iter().find_map(|name| first(variable(name)?)) {
+            return Some(path);
         }
         if is_root {
             return Some(self.system.into());
@@ -132,6 +140,14 @@ mod tests {
         let home = ("HOME", "/home/me");
         for (kind, xdg, systemd, root, user) in [
             (CLIENT_CONFIG, "XDG_CONFIG_HOME", "CONFIGURATION_DIRECTORY", "/etc/docxy", ".config/docxy"),
+            (CLIENT_STATE, "XDG_CONFIG_HOME", "STATE_DIRECTORY", "/var/lib/docxy-client", ".config/docxy"),
+            (
+                CLIENT_STATE,
+                "XDG_CONFIG_HOME",
+                "CONFIGURATION_DIRECTORY",
+                "/var/lib/docxy-client",
+                ".config/docxy",
+            ),
             (CLIENT_CACHE, "XDG_CACHE_HOME", "CACHE_DIRECTORY", "/var/cache/docxy", ".cache/docxy"),
             (CLIENT_RUNTIME, "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY", "/run/docxy", ".local/state/docxy"),
             (

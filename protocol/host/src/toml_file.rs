@@ -4,8 +4,11 @@
 //! Must never quote a value or a line: a misplaced password would be written to the log.
 
 use serde::de::DeserializeOwned;
+use std::fmt::Display;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+pub use toml::Spanned;
 
 /// Why a text cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +40,15 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
     parse(&text).map_err(|source| TomlFileError::Invalid { path: path.to_owned(), source })
 }
 
+/// The error of this value, which a file has, and which is not valid for this reason.
+#[must_use]
+pub fn invalid<T>(path: &Path, value: &Spanned<T>, reason: &impl Display) -> TomlFileError {
+    // A file that has changed since it was read may have the value elsewhere.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let source = TomlError { line: line(&text, Some(value.span())), message: reason.to_string() };
+    TomlFileError::Invalid { path: path.to_owned(), source }
+}
+
 /// This path, if it exists. If existence cannot be checked, reading it reports why.
 #[must_use]
 pub fn existing(default: PathBuf) -> Option<PathBuf> {
@@ -55,13 +67,16 @@ pub fn resolve(file: &Path, path: &Path) -> PathBuf {
 /// # Errors
 /// If the text is not TOML, or lacks a key or has one that `T` does not have.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
-    toml::from_str(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start));
-        TomlError {
-            line: before.unwrap_or_default().matches('\n').count() + 1,
-            message: without_value(error.message().trim()).replace('\n', "; "),
-        }
+    toml::from_str(text).map_err(|error| TomlError {
+        line: line(text, error.span()),
+        message: without_value(error.message().trim()).replace('\n', "; "),
     })
+}
+
+/// The line in which a part of the text begins.
+fn line(text: &str, part: Option<Range<usize>>) -> usize {
+    let before = part.and_then(|part| text.get(..part.start));
+    before.unwrap_or_default().matches('\n').count() + 1
 }
 
 /// Serde reports a wrong type as `invalid type: string "hunter2", expected …`.

@@ -32,6 +32,20 @@ pub enum Authorization {
     Bearer(Secret),
     /// User name and password, still base64-encoded.
     Basic(Secret),
+    /// An account that the user has logged in with at the client. The server sends it to the registry, or obtains the
+    /// registry's tokens with it.
+    Login(Login),
+}
+
+/// An account at one registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The registry, and no other, that may receive the password, with the token service that it names.
+    pub registry: Registry,
+    /// The user's name.
+    pub user: String,
+    /// The password, or an access token that is used as one.
+    pub password: Secret,
 }
 
 impl Authorization {
@@ -66,6 +80,7 @@ impl Authorization {
     pub fn for_registry(self, registry: &Registry) -> Self {
         match self {
             Self::Basic(_) if !registry.is_docker_hub() => Self::None,
+            Self::Login(login) if login.registry != *registry => Self::None,
             other => other,
         }
     }
@@ -87,7 +102,16 @@ impl Authorization {
             Self::None | Self::Public => None,
             Self::Bearer(token) => Some(Secret::new(format!("Bearer {}", token.expose()))),
             Self::Basic(pair) => Some(Secret::new(format!("Basic {}", pair.expose()))),
+            Self::Login(Login { user, password, .. }) => basic(user, password.expose()).header(),
         }
+    }
+}
+
+impl Login {
+    /// What stands for the account, with this password, where its content is kept.
+    #[must_use]
+    pub fn owner(&self) -> Secret {
+        Secret::new(format!("login {}:{}", self.user, self.password.expose()))
     }
 }
 
@@ -127,6 +151,11 @@ mod tests {
         assert_eq!(basic("u", "p").for_registry(&Registry::docker_hub()), basic("u", "p"));
         let token = Authorization::Bearer(Secret::new("t"));
         assert_eq!(token.clone().for_registry(&ghcr), token);
+        let login =
+            |registry| Authorization::Login(Login { registry, user: "u".into(), password: Secret::new("p") });
+        assert_eq!(login(ghcr.clone()).for_registry(&ghcr), login(ghcr.clone()));
+        assert_eq!(login(ghcr.clone()).for_registry(&Registry::docker_hub()), Authorization::None);
+        assert_eq!(login(Registry::docker_hub()).for_registry(&ghcr), Authorization::None);
         assert_eq!(basic("u", "p").for_token_service(&ghcr), Authorization::None);
         assert_eq!(basic("u", "p").for_token_service(&Registry::docker_hub()), basic("u", "p"));
         assert_eq!(token.for_token_service(&Registry::docker_hub()), Authorization::None);

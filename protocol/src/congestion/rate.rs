@@ -15,14 +15,21 @@ pub struct Rate(u64);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
     /// Not a number with a unit.
-    #[error("{0:?} is no rate: write it as \"95 Mbit/s\" (kbit/s, Mbit/s or Gbit/s)")]
+    #[error(
+        "{0:?} is no rate: write it as \"95 Mbit/s\" or \"95 Mbps\" (kbit/s, Mbit/s or Gbit/s: bits, not bytes)"
+    )]
     Form(String),
     /// Below [`Rate::MIN`] or above [`Rate::MAX`].
     #[error("a rate has to be between {} and {}", Rate::MIN, Rate::MAX)]
     Bounds,
 }
 
-const UNITS: [(&str, u64); 3] = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
+/// Each with the prefixes that mean it.
+const UNITS: [(&str, [char; 2], u64); 3] =
+    [("Gbit/s", ['G', 'g'], 1_000_000_000), ("Mbit/s", ['M', 'm'], 1_000_000), ("kbit/s", ['k', 'K'], 1_000)];
+
+/// Ways to write bits per second. A `B` would be bytes.
+const BITS_PER_SECOND: [&str; 3] = ["bit/s", "bps", "b/s"];
 
 impl Rate {
     /// The lowest valid rate: two full packets per second.
@@ -73,7 +80,10 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, RateError> {
         let form_error = || RateError::Form(text.to_owned());
-        let unit = |(unit, factor): &(&str, u64)| Some((text.strip_suffix(unit)?, *factor));
+        let prefixed = BITS_PER_SECOND.iter().find_map(|bits| text.trim().strip_suffix(bits));
+        let prefixed = prefixed.ok_or_else(form_error)?;
+        let unit =
+            |(_, prefix, factor): &(&str, [char; 2], u64)| Some((prefixed.strip_suffix(*prefix)?, *factor));
         let (number, factor) = UNITS.iter().find_map(unit).ok_or_else(form_error)?;
         let number: f64 = number.trim().parse().map_err(|_| form_error())?;
         if !number.is_finite() {
@@ -85,7 +95,7 @@ impl FromStr for Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = UNITS.into_iter().find(|(_, factor)| self.0 >= *factor).unwrap_or(UNITS[2]);
+        let (unit, _, factor) = UNITS.into_iter().find(|(.., factor)| self.0 >= *factor).unwrap_or(UNITS[2]);
         write!(f, "{} {unit}", self.0 as f64 / factor as f64)
     }
 }
@@ -101,6 +111,10 @@ mod tests {
             ("1.5Gbit/s", 1_500_000_000, "1.5 Gbit/s"),
             ("64 kbit/s", 64_000, "64 kbit/s"),
             ("0.5 Mbit/s", 500_000, "500 kbit/s"),
+            ("95 Mbps", 95_000_000, "95 Mbit/s"),
+            ("95mbps", 95_000_000, "95 Mbit/s"),
+            ("2 Gb/s", 2_000_000_000, "2 Gbit/s"),
+            ("64 Kbit/s", 64_000, "64 kbit/s"),
         ] {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.bits_per_second(), bits, "{text}");
@@ -111,7 +125,18 @@ mod tests {
 
     #[test]
     fn rejects_malformed_and_out_of_range_rates() {
-        for text in ["", "95", "95 MB/s", "fast Mbit/s", "NaN Mbit/s", "inf Gbit/s", "95 mbit/s"] {
+        for text in [
+            "",
+            "95",
+            "95 MB/s",
+            "95 MBps",
+            "95 bit/s",
+            "bps",
+            "95 ébps",
+            "fast Mbit/s",
+            "NaN Mbit/s",
+            "inf Gbit/s",
+        ] {
             assert_eq!(text.parse::<Rate>(), Err(RateError::Form(text.to_owned())), "{text}");
         }
         for text in ["0 Mbit/s", "-5 Mbit/s", "1 kbit/s", "101 Gbit/s", "1e30 Gbit/s"] {

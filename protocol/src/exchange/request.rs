@@ -57,7 +57,7 @@ impl Request {
             &self.operation,
             Operation::Token(TokenRequest { grant: Grant::Password { .. } | Grant::RefreshToken(_), .. })
         );
-        in_form || matches!(self.authorization, Authorization::Bearer(_) | Authorization::Basic(_))
+        in_form || !matches!(self.authorization, Authorization::None | Authorization::Public)
     }
 
     /// Removes the credentials that the registry must not receive, and every right except pulling: see

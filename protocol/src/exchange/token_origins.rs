@@ -49,7 +49,7 @@ impl TokenOrigins {
             (Operation::Token(TokenRequest { grant: Grant::RefreshToken(token), .. }), _) => token,
             (Operation::Token(_), _) => return true,
             (_, Authorization::Bearer(token)) => token,
-            (_, Authorization::None | Authorization::Public | Authorization::Basic(_)) => return true,
+            (_, _) => return true,
         };
         self.may_send_token(&request.registry, token)
     }

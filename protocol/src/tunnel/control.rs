@@ -3,11 +3,13 @@
 
 use crate::congestion::{Choice, Rate};
 use crate::frame::{self, FrameError};
+use crate::limits::SERVED_REGISTRIES_MAX;
 use crate::link::{ClientName, ClientSecret};
+use crate::name::Registry;
 use crate::request::Request;
 use crate::text::CleanText;
 use crate::version::{WIRE_VERSION, preamble};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The first frame on every stream of the client but the first, which begins with a [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub enum StreamHeader {
     Request(Box<RequestHeader>),
     /// A stream for one segment of a response.
     Segment(SegmentHeader),
+    /// Bytes follow, at most [`ECHO_BYTES_MAX`](crate::limits::ECHO_BYTES_MAX). When all have arrived, the server sends as
+    /// many back, each of them 0.
+    Echo,
 }
 
 /// Who the client is, and how it wants to be sent to: on the first stream of a session, which stays open for
@@ -77,10 +82,7 @@ pub struct SegmentHeader {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlMessage {
     /// The Hello was accepted.
-    Welcome {
-        /// The server's version, for the client's log.
-        version: CleanText<64>,
-    },
+    Welcome(Welcome),
     /// The server is shutting down. A client with another server moves to it; one without goes on here, until the
     /// server closes its session with [`CloseCode::HandedBack`].
     Draining,
@@ -93,6 +95,37 @@ pub enum ControlMessage {
         /// that it can be told from a policer.
         lost: u64,
     },
+}
+
+/// What a server says of itself to a client that it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The server's version, for the client's log.
+    pub version: CleanText<64>,
+    /// The registries that it serves, when it sends this.
+    pub registries: ServedRegistries,
+    /// Its clock when it sends this, in seconds since the Unix epoch.
+    pub time: u64,
+}
+
+/// The registries that a server serves, in order: at most [`SERVED_REGISTRIES_MAX`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, derive_more::Deref)]
+pub struct ServedRegistries(Vec<Registry>);
+
+impl FromIterator<Registry> for ServedRegistries {
+    /// Takes no more than a Welcome may name. Settings with more are refused before.
+    fn from_iter<T: IntoIterator<Item = Registry>>(registries: T) -> Self {
+        let mut registries: Vec<_> = registries.into_iter().collect();
+        registries.sort();
+        registries.truncate(SERVED_REGISTRIES_MAX);
+        Self(registries)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServedRegistries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::from_iter)
+    }
 }
 
 /// Why a connection was closed, as QUIC's application error code.

@@ -1,7 +1,9 @@
 //! The link that a user pastes: the server's address, its pin, and the client's name and secret.
 //!
-//! `docxy://NAME:SECRET@HOST:PORT[,PORT…]?pin=PIN[&sni=NAME]`. A link is a secret: `Debug` must never print
+//! `docxy://NAME:SECRET@HOST:PORT[,PORT…]?pin=PIN[&sum=SUM][&sni=NAME]`. A link is a secret: `Debug` must never print
 //! the client's secret, and no error may quote the link.
+
+mod checksum;
 
 use crate::identity::{Pin, PinError};
 use base64::Engine as _;
@@ -12,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+
+const SCHEME: &str = "docxy://";
 
 /// The most ports of a link. They are tried a second apart.
 const PORTS_MAX: usize = 16;
@@ -49,6 +53,12 @@ pub enum LinkError {
     /// The pin is invalid.
     #[error("the link's pin is damaged: {0}")]
     Pin(#[from] PinError),
+    /// The checksum is no checksum.
+    #[error("the link's sum is damaged; was it cut off?")]
+    Sum,
+    /// These parts are not those of the checksum.
+    #[error("the {0} was changed in copying (if you changed it yourself, remove the sum=… too)")]
+    Changed(String),
     /// A parameter that this version does not know.
     #[error("the link has a parameter {0:?} that this version does not know; update docxy-client")]
     Parameter(String),
@@ -80,7 +90,11 @@ impl FromStr for Link {
     type Err = LinkError;
 
     fn from_str(text: &str) -> Result<Self, LinkError> {
-        let rest = text.trim().strip_prefix("docxy://").ok_or(LinkError::Scheme)?;
+        let text = without_quotes(text);
+        let (scheme, rest) = text.split_at_checked(SCHEME.len()).ok_or(LinkError::Scheme)?;
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            return Err(LinkError::Scheme);
+        }
         let (client, rest) = rest.split_once('@').ok_or(LinkError::Client)?;
         let (name, secret) = client.split_once(':').ok_or(LinkError::Client)?;
         let (address, query) = rest.split_once('?').ok_or(LinkError::NoPin)?;
@@ -98,34 +112,56 @@ impl FromStr for Link {
         if ports.len() > PORTS_MAX {
             return Err(LinkError::Ports);
         }
-        let (mut pin, mut sni) = (None, None);
+        let (mut pin, mut sum, mut sni) = (None, None, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "pin" if pin.is_some() => return Err(LinkError::Repeated("pin".into())),
+                "sum" if sum.is_some() => return Err(LinkError::Repeated("sum".into())),
                 "sni" if sni.is_some() => return Err(LinkError::Repeated("sni".into())),
+                "sum" => sum = Some(value),
                 "pin" => pin = Some(value.parse()?),
                 "sni" => sni = Some(value.parse()?),
                 _ => return Err(LinkError::Parameter(key.chars().take(40).collect())),
             }
         }
-        Ok(Self {
-            name: name.parse()?,
-            secret: secret.parse()?,
-            host,
-            ports,
-            pin: pin.ok_or(LinkError::NoPin)?,
-            sni,
-        })
+        let pin = pin.ok_or(LinkError::NoPin)?;
+        let link = Self { name: name.parse()?, secret: secret.parse()?, host, ports, pin, sni };
+        match sum {
+            Some(sum) => checksum::check(&link, &sum).map(|()| link),
+            None => Ok(link),
+        }
     }
 }
 
+/// The text without what mails, chats and shells put around a link.
+#[must_use]
+pub fn without_quotes(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || "\"'`<>“”„‘’‚«»‹›\u{feff}\u{200b}".contains(c))
+}
+
+/// Where a link begins in a text, which must then not be shown.
+#[must_use]
+pub fn find_link(text: &str) -> Option<usize> {
+    text.to_ascii_lowercase().find(SCHEME)
+}
+
 impl Link {
-    /// The link as text, with the secret. Never log it.
+    /// The link as text, with the secret, to be stored. Never log it.
     #[must_use]
     pub fn expose(&self) -> String {
+        self.expose_with("")
+    }
+
+    /// The same with the checksum, to be copied by people.
+    #[must_use]
+    pub fn expose_with_sum(&self) -> String {
+        self.expose_with(&format!("&sum={}", checksum::of(self)))
+    }
+
+    fn expose_with(&self, sum: &str) -> String {
         let sni = self.sni.as_ref().map(|name| format!("&sni={name}")).unwrap_or_default();
         let Self { name, secret, pin, .. } = self;
-        format!("docxy://{name}:{}@{}?pin={pin}{sni}", secret.expose(), self.address())
+        format!("{SCHEME}{name}:{}@{}?pin={pin}{sum}{sni}", secret.expose(), self.address())
     }
 
     /// Where its server is: `HOST:PORT[,PORT…]`. No secret.
@@ -289,8 +325,27 @@ mod tests {
         for address in ["example.org:61443", "192.0.2.1:61443,443", "[2001:db8::1]:61443"] {
             for sni in ["", "&sni=cdn.example.org"] {
                 let text = format!("docxy://laptop:{SECRET}@{address}?pin={PIN}{sni}");
-                assert_eq!(text.parse::<Link>().unwrap().expose(), text);
+                let link: Link = text.parse().unwrap();
+                assert_eq!(link.expose(), text);
+                assert_eq!(link.expose_with_sum().parse(), Ok(link));
             }
+        }
+    }
+
+    #[test]
+    fn what_surrounds_a_link_does_not_matter() {
+        let good = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}");
+        let link: Link = good.parse().unwrap();
+        for text in [
+            format!(" \"{good}\"\r\n"),
+            format!("<{good}>"),
+            format!("“ {good} ”"),
+            format!("\u{feff}'{good}"),
+            good.replace("docxy", "Docxy"),
+            good.replace("docxy", "DOCXY"),
+        ] {
+            assert_eq!(text.parse(), Ok(link.clone()), "{text}");
+            assert!(find_link(&text).is_some());
         }
     }
 
@@ -299,6 +354,7 @@ mod tests {
         let good = format!("docxy://laptop:{SECRET}@example.org:61443?pin={PIN}");
         for (text, expected) in [
             (good.replace("docxy", "https"), LinkError::Scheme),
+            ("dócxy".to_owned(), LinkError::Scheme),
             (good.replace('@', ""), LinkError::Client),
             (good.replace("laptop", "lap top"), LinkError::Name(ClientNameError)),
             (good.replace(SECRET, "AAEC"), LinkError::Secret),
@@ -308,6 +364,7 @@ mod tests {
             (good.replace("61443", &["1"; PORTS_MAX + 1].join(",")), LinkError::Ports),
             (format!("{good}&sni=a.example&sni=b.example"), LinkError::Repeated("sni".into())),
             (format!("{good}&pin={PIN}"), LinkError::Repeated("pin".into())),
+            (format!("{good}&sum=AAAAAAAA&sum=AAAAAAAA"), LinkError::Repeated("sum".into())),
             (good.replace(":61443", ""), LinkError::Port),
             (good.replace("61443", "0"), LinkError::Port),
             (good.replace("61443", "61443,"), LinkError::Port),

@@ -22,6 +22,8 @@ pub struct Peer {
     pub congestion: Choice,
     /// How TCP connections are opened. QUIC needs none.
     pub connector: Connector,
+    /// Whether a session over TCP opens its other connection, for bulk.
+    pub joins: bool,
 }
 
 /// Why there is no session.
@@ -57,10 +59,10 @@ impl DialError {
 /// # Errors
 /// If the handshake fails. It may take as long as the idle timeout.
 pub async fn dial(leg: Leg, peer: &Peer) -> Result<Session, DialError> {
-    let Peer { address, pin, server_name, congestion, connector } = peer;
+    let Peer { address, pin, server_name, congestion, connector, joins } = peer;
     let name = server_name.as_deref();
     Ok(match leg {
         Leg::Quic => quic::dial(*address, *pin, name, *congestion).await?.into(),
-        Leg::Tcp => tcp::dial(*address, *pin, name, *congestion, connector.clone()).await?.into(),
+        Leg::Tcp => tcp::dial(*address, *pin, name, *congestion, connector.clone(), *joins).await?.into(),
     })
 }

@@ -24,6 +24,18 @@ pub enum ListenError {
     Tls(#[from] rustls::Error),
 }
 
+impl ListenError {
+    /// The port that another process has, and the leg, if that is why.
+    #[must_use]
+    pub fn taken_port(&self) -> Option<(u16, crate::Leg)> {
+        match self {
+            Self::Quic(error) => Some((error.taken_port()?, crate::Leg::Quic)),
+            Self::Tcp(error) => Some((error.taken_port()?, crate::Leg::Tcp)),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
 /// Listens on one address, over each leg. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -60,7 +72,8 @@ impl Listener {
             match tcp::Listener::bind(quic.local_address()?, certificates.clone()) {
                 Ok(tcp) => return Ok(Self { quic, tcp }),
                 // The system picked a port that is free on UDP.
-                Err(error) if address.port() == 0 && error.is_taken() && attempts < PORT_ATTEMPTS => {}
+                Err(error)
+                    if address.port() == 0 && error.taken_port().is_some() && attempts < PORT_ATTEMPTS => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -87,6 +87,16 @@ impl SendStream {
         self.reset_with(fault);
     }
 
+    /// Whether the leg wants padding on it.
+    pub(crate) fn is_padding(&self) -> bool {
+        matches!(&self.leg, Some(Leg::Tcp(stream)) if stream.is_padding())
+    }
+
+    /// It waits for the rate limit.
+    pub(crate) fn set_bulk(&mut self) {
+        self.is_bulk = true;
+    }
+
     /// Bytes of a lower urgency value are sent before those of a higher one (as in RFC 9218, section 4.1), also when
     /// they are sent again. Small responses have urgency 0.
     pub fn set_urgency(&mut self, urgency: i32) {

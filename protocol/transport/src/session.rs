@@ -90,7 +90,7 @@ impl Session {
     /// If the header is too long, or the session ends first.
     pub async fn open(&self, header: &StreamHeader) -> Result<(SendStream, ReceiveStream), SendError> {
         let traffic = match header {
-            StreamHeader::Request(_) => Traffic::Small,
+            StreamHeader::Request(_) | StreamHeader::Echo => Traffic::Small,
             StreamHeader::Segment(_) => Traffic::Bulk,
         };
         self.open_with(frame::encode(header)?, traffic).await
@@ -137,11 +137,17 @@ impl Session {
     /// # Errors
     /// If the session ends first.
     pub async fn accept(&self) -> Result<(SendStream, ReceiveStream), SessionError> {
-        let (send, receive) = on_leg!(&self.leg, leg => {
-            let (send, receive) = leg.accept().await?;
-            (send.into(), receive.into())
-        });
-        Ok((SendStream::new(send, Hop::Server, self.limits()), receive))
+        loop {
+            let (send, receive) = on_leg!(&self.leg, leg => {
+                let (send, receive) = leg.accept().await?;
+                (send.into(), receive.into())
+            });
+            let send = SendStream::new(send, Hop::Server, self.limits());
+            if !send.is_padding() {
+                return Ok((send, receive));
+            }
+            tokio::spawn(tcp::padding::answer(send));
+        }
     }
 
     /// Sends something that the peer must acknowledge on each connection, so that it shows whether it is alive: a ping,

@@ -11,7 +11,7 @@ use crate::quic::ListenerKeys;
 use crate::session::Session;
 use crate::tcp;
 use docxy_protocol::congestion::Choice;
-use docxy_protocol::control::{ControlMessage, Hello};
+use docxy_protocol::control::{ControlMessage, Hello, ServedRegistries, Welcome};
 use docxy_protocol::frame;
 use docxy_protocol::identity::Pin;
 use docxy_protocol::link::ClientSecret;
@@ -92,7 +92,7 @@ async fn connect(leg: Leg) -> (Pair, Listener) {
     let listener = Listener::bind(loopback, &certificate, &key, &keys, &certificates).expect("a listener");
     let address = listener.local_address().expect("an address");
     let (congestion, connector) = (Choice::Auto, Connector::direct());
-    let peer = Peer { address, pin, server_name: None, congestion, connector };
+    let peer = Peer { address, pin, server_name: None, congestion, connector, joins: true };
     let accept = async { listener.accept().await.expect("a connection").accept().await };
     let (client, server) = tokio::join!(dial(leg, &peer), accept);
     let (client, server) = (client.expect("a session"), server.expect("a handshake").expect("a session"));
@@ -112,7 +112,8 @@ async fn greet(pair: &Pair) {
     let mut control = pair.client.open_control(&hello).await.expect("a control stream");
     let (mut send, _receive) = pair.server.accept().await.expect("the control stream");
     pair.server.raise_limits();
-    let welcome = frame::encode(&ControlMessage::Welcome { version: "test".into() }).expect("a Welcome");
+    let welcome = Welcome { version: "test".into(), registries: ServedRegistries::default(), time: 0 };
+    let welcome = frame::encode(&ControlMessage::Welcome(welcome)).expect("a Welcome");
     send.send(welcome.into()).await.expect("a client");
     control.read_frame::<ControlMessage>().await.expect("the Welcome");
 }

@@ -8,7 +8,7 @@ use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::RESPONSE_STREAM_WINDOW;
 use docxy_transport::test_legs::{Pair, TestLeg};
-use docxy_transport::{ReadError, ReceiveStream, SendError, SendStream, Session, SessionError};
+use docxy_transport::{RateLimit, ReadError, ReceiveStream, SendError, SendStream, Session, SessionError};
 use futures_util::FutureExt as _;
 use std::future::Future;
 use std::time::Duration;
@@ -276,6 +276,31 @@ async fn the_path_counts_what_crosses_it() {
         assert!(after.ack_eliciting_sent > before.ack_eliciting_sent, "{leg:?}");
         assert!(after.rtt > Duration::ZERO, "{leg:?}");
     }
+}
+
+#[tokio::test]
+async fn an_idle_tcp_session_gets_padding_and_a_stream_ends_it() {
+    const PADDING: u64 = 64 * 1024;
+    let pair = TestLeg::Tcp.connect().await;
+    let server = pair.server.clone();
+    let accepting = tokio::spawn(async move { server.accept().await });
+    in_time(async {
+        while pair.client.path().bytes_received < 2 * PADDING {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    in_time(pair.client.open_finished(&header())).await.unwrap();
+    assert!(in_time(accepting).await.unwrap().is_ok(), "a stream of the client");
+    // Within a low rate limit, it has hardly begun.
+    let limit = RateLimit::default();
+    limit.set(Some("100 kbit/s".parse().unwrap()));
+    let mut pair = TestLeg::Tcp.connect().await;
+    pair.server = pair.server.with_rate_limit(limit);
+    let (mut receive, send) = stream(&pair).await;
+    send.finish().unwrap();
+    assert_eq!(rest(&mut receive).await.unwrap(), b"");
+    assert!(pair.client.path().bytes_received < PADDING);
 }
 
 /// A cut exists in memory alone: on QUIC, the tests of the programs cut the network.

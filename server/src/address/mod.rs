@@ -23,7 +23,7 @@ pub enum AddressError {
     /// The machine is behind NAT, or this is a container.
     #[error(
         "no interface has a public address (behind NAT it cannot be guessed): pass the address \
-         that clients are to dial with --public HOST[:PORT], or put public = \"HOST[:PORT]\" into \
+         that clients are to dial with --public HOST[:PORT], here or to `run`, which remembers it, or put public = \"HOST[:PORT]\" into \
          the config file"
     )]
     Unknown,

@@ -2,6 +2,7 @@
 
 use super::error::CommandError;
 use super::open_state;
+use crate::live_clients::{self, LiveClients};
 use crate::settings::{CommonSettings, Flags};
 use crate::state::ClientList;
 use crate::state::usage::{self, StoredUsages};
@@ -9,11 +10,16 @@ use docxy_host::terminal::{print, print_note};
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
     let state = open_state(&basics, "clients")?;
-    let rows = rows(&state.clients()?, &usage::totals(&state)?);
+    let list = state.clients()?;
+    let rows = match live_clients::ask(&state) {
+        Ok(LiveClients { connections, usage }) => rows(&list, &usage, Some(&connections)),
+        Err(_) => rows(&list, &usage::totals(&state)?, None),
+    };
     if json {
         let text = serde_json::to_string_pretty(&rows).expect("names, times and counts are JSON");
         return print(&format!("{text}\n")).map_err(CommandError::Output);
@@ -26,6 +32,11 @@ pub(super) fn clients(json: bool, flags: &Flags) -> Result<(), CommandError> {
         ));
         return Ok(());
     }
+    if rows.iter().any(|row| row.connections.is_none()) {
+        print_note(
+            "no server answers here, so who is connected is not known, and bytes are as they were last written",
+        );
+    }
     print(&table(&rows)).map_err(CommandError::Output)
 }
 
@@ -35,19 +46,28 @@ struct Row {
     name: ClientName,
     since: Timestamp,
     last_seen: Option<Timestamp>,
+    /// How often it is connected now. `None` if the server does not tell.
+    connections: Option<usize>,
     sent: u64,
     received: u64,
     state: &'static str,
 }
 
-fn rows(list: &ClientList, totals: &StoredUsages) -> Vec<Row> {
+fn rows(
+    list: &ClientList,
+    totals: &StoredUsages,
+    connections: Option<&BTreeMap<ClientName, usize>>,
+) -> Vec<Row> {
     list.iter()
         .map(|(name, client)| {
             let total = totals.get(name).copied().unwrap_or_default();
+            // A running server has forgotten what was another's already, and its clock may differ from the inviter's.
+            let total = if connections.is_some() { total } else { total.since(client.created) };
             Row {
                 name: name.clone(),
                 since: client.created,
                 last_seen: total.last_seen,
+                connections: connections.map(|all| all.get(name).copied().unwrap_or_default()),
                 sent: total.sent,
                 received: total.received,
                 state: match client.revoked {
@@ -60,8 +80,8 @@ fn rows(list: &ClientList, totals: &StoredUsages) -> Vec<Row> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let header = ["NAME", "SINCE", "LAST SEEN", "SENT", "RECEIVED", "STATE"].map(String::from);
-    let lines: Vec<[String; 6]> = std::iter::once(header).chain(rows.iter().map(cells)).collect();
+    let header = ["NAME", "SINCE", "LAST SEEN", "CONNECTED", "DOWN", "UP", "STATE"].map(String::from);
+    let lines: Vec<[String; 7]> = std::iter::once(header).chain(rows.iter().map(cells)).collect();
     let mut text = String::new();
     for line in &lines {
         for (column, cell) in line.iter().enumerate() {
@@ -69,9 +89,9 @@ fn table(rows: &[Row]) -> String {
             let width = width.unwrap_or_default();
             text += &match column {
                 0 => format!("{cell:width$}"),
-                // Sizes are aligned to the right.
-                3 | 4 => format!("  {cell:>width$}"),
-                5 => format!("  {cell}"),
+                // Numbers are aligned to the right.
+                3..=5 => format!("  {cell:>width$}"),
+                6 => format!("  {cell}"),
                 _ => format!("  {cell:width$}"),
             };
         }
@@ -80,11 +100,16 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 6] {
+fn cells(row: &Row) -> [String; 7] {
     [
         row.name.to_string(),
         row.since.to_string(),
         row.last_seen.map_or_else(|| "never".to_owned(), |time| time.to_string()),
+        match row.connections {
+            None => "?".to_owned(),
+            Some(0) => "no".to_owned(),
+            Some(count) => count.to_string(),
+        },
         size(row.sent),
         size(row.received),
         row.state.to_owned(),
@@ -127,11 +152,11 @@ mod tests {
         let used = StoredUsage { last_seen: Some(time), sent: 5 << 30, received: 999 };
         let totals = StoredUsages::from([(names[0].clone(), used)]);
         assert_eq!(
-            table(&rows(&list, &totals)),
+            table(&rows(&list, &totals, Some(&BTreeMap::from([(names[0].clone(), 2)])))),
             "\
-NAME               SINCE                 LAST SEEN                SENT  RECEIVED  STATE
-laptop             2026-11-24T04:00:00Z  2026-11-24T04:00:00Z  5.0 GiB     999 B  active
-phone-of-a-friend  2026-11-24T04:00:00Z  never                     0 B       0 B  revoked
+NAME               SINCE                 LAST SEEN             CONNECTED     DOWN     UP  STATE
+laptop             2026-11-24T04:00:00Z  2026-11-24T04:00:00Z          2  5.0 GiB  999 B  active
+phone-of-a-friend  2026-11-24T04:00:00Z  never                        no      0 B    0 B  revoked
 "
         );
     }

@@ -5,6 +5,7 @@ use crate::listener::ServeError;
 use crate::settings::SettingsError;
 use crate::state::{ClientsError, StateError};
 use docxy_host::private_file::FileError;
+use docxy_host::service::ServiceError;
 use docxy_protocol::link::ClientName;
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub enum CommandError {
     Address(#[from] AddressError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("{source}; as root: sudo docxy-server {command} --state {}", state.display())]
@@ -33,6 +36,16 @@ pub enum CommandError {
     UnknownClient { name: ClientName, file: PathBuf, active: String },
     #[error("{0} {checks} failed", checks = if *.0 == 1 { "check" } else { "checks" })]
     Check(usize),
+    #[error(
+        "a package is no text for a terminal; write it to a file, as in: docxy-server client-package > {0}"
+    )]
+    PackageOnTerminal(&'static str),
+    #[error(
+        "cannot read the client's package {}: {source}; the .deb and the .rpm of docxy-server bring it; \
+         elsewhere build the client with cargo build --release -p docxy-client",
+        path.display()
+    )]
+    ClientPackage { path: PathBuf, source: io::Error },
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
 }

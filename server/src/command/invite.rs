@@ -13,11 +13,12 @@ use jiff::Timestamp;
 
 pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
     let basics = CommonSettings::load(flags)?;
-    let address = address::for_links(basics.public.as_ref(), &basics.listen)?;
     let state = open_state(&basics, &format!("invite {name}"))?;
+    let public = basics.public.map_or_else(|| state.public_address(), |given| Ok(Some(given)))?;
+    let address = address::for_links(public.as_ref(), &basics.listen)?;
     let link = new_link(&state, name, address)?;
     add_client(&state, &link)?;
-    print(&format!("{}\n", link.expose())).map_err(CommandError::Output)
+    print(&format!("{}\n", link.expose_with_sum())).map_err(CommandError::Output)
 }
 
 /// A link with a new secret. It is not valid before [`add_client`].

@@ -4,12 +4,17 @@
 
 mod arguments;
 mod check;
+mod client_package;
 mod clients;
+mod documentation;
 mod error;
 mod first_start;
 mod invite;
+mod next_steps;
 mod revoke;
 mod run;
+mod service;
+mod standing;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -28,7 +33,8 @@ impl Arguments {
     /// If the command fails. The caller prints the error.
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { common: self.common, ..Flags::default() };
-        match self.command {
+        let Some(command) = self.command else { return standing::standing(&flags) };
+        match command {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
                 check::check(&images, &Flags { proxy, ..flags })
@@ -38,6 +44,11 @@ impl Arguments {
             }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
+            Command::ClientPackage(arguments) => client_package::client_package(&arguments),
+            Command::Service(arguments) => service::service(&arguments),
+            Command::Completions(arguments) => documentation::completions(&arguments),
+            Command::Man(arguments) => documentation::man(&arguments),
+            Command::Version(_) => documentation::version(),
         }
     }
 }

@@ -6,11 +6,15 @@ use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::first_start::first_start;
 use super::is_same;
+use super::next_steps::{next_steps, show};
+use crate::address;
 use crate::lifecycle::reload::Reload;
 use crate::listener::{self, Controls, Ready};
 use crate::settings::{Flags, Settings};
 use crate::state::State;
+use docxy_host::file_fingerprint::FILE_THREAD_KEEP_ALIVE;
 use docxy_host::ready_file::ReadyFile;
+use docxy_host::service::tell_ready;
 use docxy_host::signals::Signals;
 use docxy_host::terminal::Stream;
 use docxy_host::{descriptors, logging};
@@ -20,10 +24,6 @@ use std::time::Duration;
 /// How long the server waits at its end for running file operations: a settings file may be on a disk that
 /// does not respond. The next process starts only after the end.
 const BLOCKING_TASKS_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Time without work after which a thread for file work ends. The threads take turns in the check of the clients file,
-/// twice a second, so with the runtime's ten seconds twenty threads of a burst would stay for ever.
-const FILE_THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { addresses, proxy, serving, ready_file, status_file, log } = arguments;
@@ -50,23 +50,32 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     }
     state.warn_of_open_secrets();
     let ready_file = ReadyFile::clear(ready_file);
-    let show = |text: &str| Stream::Stdout.write(text);
-    first_start(&settings.common, &state, io::stdout().is_terminal().then_some(&show))?;
+    let is_terminal = io::stdout().is_terminal();
+    let write = |text: &str| Stream::Stdout.write(text);
+    first_start(&settings.common, &state, is_terminal.then_some(&write))?;
     let log = logging.handle();
     let reload = Reload { signal: signals.reload, flags, log: log.clone() };
     let controls = Controls { shutdown: signals.shutdown, reload, report: signals.report, log, status_file };
-    let reserved = state.clone();
+    let announced = state.clone();
+    let in_links = settings.public.as_ref().map(|public| address::for_links(Some(public), &settings.listen));
     let proxy = settings.proxy.as_ref().map(|proxy| proxy.rules.proxy().to_string());
     let announce = |Ready { addresses }: Ready| {
         // Last of all, so that it takes no space from what a first start writes.
-        reserved.ensure_reserve();
+        if let Some(Ok((host, port))) = in_links {
+            announced.remember_public_address(&host, port);
+        }
+        announced.ensure_reserve();
         for address in &addresses {
             tracing::info!("listening on {address} (UDP and TCP)");
         }
         if let Some(proxy) = &proxy {
             tracing::info!(%proxy, "registries are reached through a proxy");
         }
+        let steps = next_steps(&announced, &addresses);
         ready_file.write(addresses);
+        tell_ready();
+        // What cannot be read now was read a moment ago.
+        show(&steps.unwrap_or_default(), is_terminal);
     };
     let served = runtime.block_on(listener::serve(settings, state, controls, announce));
     runtime.shutdown_timeout(BLOCKING_TASKS_TIMEOUT);

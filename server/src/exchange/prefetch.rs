@@ -71,7 +71,7 @@ impl<'a> Prefetch<'a> {
             (Authorization::Public, ..) => Access::Public(response.public_proof.clone()),
             // Private content is prefetched only after a GET, since each fetch counts against that account. A second
             // fetch of this manifest would count again.
-            (Authorization::Bearer(_), Method::Get, ResponseBody::Small(bytes)) => {
+            (Authorization::Bearer(_) | Authorization::Login(_), Method::Get, ResponseBody::Small(bytes)) => {
                 Access::Private(checked(digest.clone(), response.headers.clone(), bytes.clone()))
             }
             _ => return None,

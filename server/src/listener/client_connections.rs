@@ -9,7 +9,7 @@ use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
 use docxy_transport::{RateLimit, Session};
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// All clients that have connected. A client's entry stays after its last connection, because its
@@ -58,6 +58,13 @@ impl ClientConnections {
     pub(super) fn new(admission: Arc<Admission>, send_segments: usize) -> Arc<Self> {
         let send_budget = Budget::new(send_segments);
         Arc::new(Self { admission, send_budget, clients: Mutex::default() })
+    }
+
+    /// The number of sessions of each client that has any.
+    pub(super) fn counts(&self) -> BTreeMap<ClientName, usize> {
+        let clients = self.clients.lock();
+        let counts = clients.iter().map(|(name, client)| (name.clone(), client.sessions.len()));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Registers a session of an authenticated client. If the client has too many, the oldest are closed.

@@ -14,12 +14,15 @@ use crate::exchange::{self, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
+use bytes::Bytes;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::control::{
-    CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader,
+    CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader, Welcome,
 };
 use docxy_protocol::frame;
-use docxy_protocol::limits::{AUTHENTICATION_TIMEOUT, CLOSE_CONFIRMATION_TIMEOUT, STREAM_HEADER_TIMEOUT};
+use docxy_protocol::limits::{
+    AUTHENTICATION_TIMEOUT, CLOSE_CONFIRMATION_TIMEOUT, ECHO_BYTES_MAX, ECHO_TIMEOUT, STREAM_HEADER_TIMEOUT,
+};
 use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
@@ -185,7 +188,12 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let path_cache = Arc::clone(&shared.path_cache);
     let mut observer =
         PathObserver::start(congestion, path_cache, hello.name.clone(), remote(), Instant::now());
-    notify(&mut control, &ControlMessage::Welcome { version: env!("CARGO_PKG_VERSION").into() }).await;
+    let welcome = Welcome {
+        version: env!("CARGO_PKG_VERSION").into(),
+        registries: settings.upstream.names(),
+        time: jiff::Timestamp::now().as_second().try_into().unwrap_or_default(),
+    };
+    notify(&mut control, &ControlMessage::Welcome(welcome)).await;
 
     let client = Arc::new(ConnectionContext {
         segments: SegmentStreams::default(),
@@ -304,10 +312,10 @@ enum HeaderError {
 /// Handles a new stream. A segment's header arrives with its stream, so most segment streams cost no task.
 fn handle_stream(client: &Arc<ConnectionContext>, send: SendStream, mut receive: ReceiveStream) {
     let stream = ResponseStream::new(send, client.shared.streams.add());
-    let mut header =
-        Box::pin(
-            async move { Ok(tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??) },
-        );
+    let mut header = Box::pin(async move {
+        let header = tokio::time::timeout(STREAM_HEADER_TIMEOUT, receive.read_frame()).await??;
+        Ok((header, receive))
+    });
     match (&mut header).now_or_never() {
         Some(header) => handle_header(client, header, stream),
         None => {
@@ -321,12 +329,12 @@ fn handle_stream(client: &Arc<ConnectionContext>, send: SendStream, mut receive:
 /// Handles a stream whose header was read.
 fn handle_header(
     client: &Arc<ConnectionContext>,
-    header: Result<StreamHeader, HeaderError>,
+    header: Result<(StreamHeader, ReceiveStream), HeaderError>,
     stream: ResponseStream,
 ) {
     // Dropping the stream resets it.
     match header {
-        Ok(StreamHeader::Request(header)) => {
+        Ok((StreamHeader::Request(header), _)) => {
             let RequestHeader { exchange: id, request } = *header;
             let Some(segments) = client.segments.register(id) else {
                 return tracing::debug!(%id, "this exchange is running already");
@@ -335,9 +343,27 @@ fn handle_header(
             let work = async move { run_exchange(&client, id, request, stream, segments).await };
             tokio::spawn(work.in_current_span());
         }
-        Ok(StreamHeader::Segment(segment)) => client.segments.add(segment, stream, Instant::now()),
+        Ok((StreamHeader::Segment(segment), _)) => client.segments.add(segment, stream, Instant::now()),
+        Ok((StreamHeader::Echo, receive)) => drop(tokio::spawn(async move {
+            // A client that sends too slowly, or too much, is told by the reset of the stream.
+            let _ = tokio::time::timeout(ECHO_TIMEOUT, echo(receive, stream)).await;
+        })),
         Err(error) => tracing::debug!(error = %clean(error), "no valid stream header"),
     }
+}
+
+/// Sends as many bytes back as arrive. `None` if they are too many, or the stream was lost.
+async fn echo(mut receive: ReceiveStream, mut stream: ResponseStream) -> Option<()> {
+    const ZEROS: &[u8] = &[0; ECHO_BYTES_MAX];
+    let mut length = 0;
+    while let Some(chunk) = receive.read_chunk(ECHO_BYTES_MAX).await.ok()? {
+        length += chunk.len();
+        if length > ZEROS.len() {
+            return None;
+        }
+    }
+    stream.send(Bytes::from_static(&ZEROS[..length])).await.ok()?;
+    stream.finish().ok()
 }
 
 async fn run_exchange(

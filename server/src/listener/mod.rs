@@ -14,6 +14,7 @@ mod unauthenticated;
 use crate::admission::Admission;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
+use crate::live_clients::{self, LiveClients};
 use crate::memory_limits::MemoryLimits;
 use crate::settings::{Settings, TlsSettings};
 use crate::state::{ClientWatch, State, StateError, Usage};
@@ -26,10 +27,11 @@ use connection::ListenerContext;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::memory;
+use docxy_host::port_holder::{Protocol, port_holder};
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT};
 use docxy_transport::tcp::Certificates;
-use docxy_transport::{ListenError, Listener};
+use docxy_transport::{Leg, ListenError, Listener};
 use network::Network;
 use path_cache::PathCache;
 use status_report::StatusReport;
@@ -55,12 +57,34 @@ pub enum ServeError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Another process has the port.
+    #[error("{source}; {holder}; end that, or pass another address with --listen")]
+    PortTaken {
+        /// What the system says.
+        source: ListenError,
+        /// Who has it, for people.
+        holder: String,
+    },
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
     /// The connections to the registries cannot be set up.
     #[error(transparent)]
     Upstream(#[from] SetupError),
+}
+
+impl ServeError {
+    fn of_listen(source: ListenError) -> Self {
+        let Some((port, leg)) = source.taken_port() else { return Self::Listen(source) };
+        let protocol = match leg {
+            Leg::Quic => Protocol::Udp,
+            Leg::Tcp => Protocol::Tcp,
+        };
+        Self::PortTaken {
+            source,
+            holder: port_holder(port, protocol, "another docxy-server, or a container"),
+        }
+    }
 }
 
 /// The addresses that the server listens on.
@@ -103,7 +127,7 @@ pub async fn serve(
         (Admission::new(limits.upstream_requests), TaskTracker::new(), OpenStreams::default());
     let store = store::open(state.path("manifests"), limits.manifest_bytes);
     let active_settings = ActiveSettings::start(&settings, store)?;
-    let clients = ClientWatch::start(&state)?;
+    let clients = ClientWatch::start(&state, usage.clone())?;
     // With a handover, running transfers are handed back at the first signal.
     let hand_back = if settings.handover { shutdown.drain.clone() } else { CancellationToken::new() };
     let shared = Arc::new(ListenerContext {
@@ -124,8 +148,12 @@ pub async fn serve(
     let certificates = Certificates::new(certificate.clone(), key.clone_key()).map_err(ListenError::Tls)?;
     certificates.set_operators(settings.tls.as_ref().map(TlsSettings::in_use));
     let listen = |address: &SocketAddr| Listener::bind(*address, certificate, key, &keys, &certificates);
-    let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.map_err(ServeError::of_listen)?;
     let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
+    let (counted, connected) = (usage.clone(), Arc::clone(&shared.connections));
+    let live = move || LiveClients { connections: connected.counts(), usage: counted.totals() };
+    live_clients::serve(&state, live);
     let status_report = StatusReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),

@@ -1,7 +1,7 @@
 //! Errors of the settings, with the file that they are in.
 
 use super::tls::TlsFileError;
-use docxy_host::proxy::{EnvironmentError, ProxyTableError};
+use docxy_host::proxy::EnvironmentError;
 use docxy_host::toml_file::TomlFileError;
 use std::path::PathBuf;
 
@@ -15,9 +15,6 @@ pub enum SettingsError {
     /// A registry's account or CA file cannot be used.
     #[error("{}, registry {registry}: {detail}", path.display())]
     Registry { path: PathBuf, registry: String, detail: String },
-    /// The proxy's password cannot be used.
-    #[error("{}, [proxy]: {source}", path.display())]
-    Proxy { path: PathBuf, source: ProxyTableError },
     /// A variable that names a proxy cannot be used.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),

@@ -6,19 +6,19 @@ use super::proxy::ServerProxyTable;
 use super::registry::RegistryTables;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
+use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::Filter;
 use docxy_host::toml_file::{self, TomlFileError};
 use docxy_protocol::congestion::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// All keys of the file. All are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) listen: Vec<SocketAddr>,
+    pub(super) listen: ListenAddresses,
     pub(super) state: Option<PathBuf>,
     pub(super) clients_file: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,

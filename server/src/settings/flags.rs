@@ -4,10 +4,10 @@
 
 use crate::address::PublicAddress;
 use clap::Args;
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::Proxy;
 use docxy_protocol::congestion::Rate;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The settings from the command line and the environment. The config file and the defaults complete them.
@@ -44,12 +44,12 @@ pub struct CommonFlags {
 /// Where to listen, and what clients dial.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AddressFlags {
-    /// Address and port, of UDP and TCP, to listen on; may be repeated
-    /// [default: port 61443 of every address]
+    /// Address and port, of UDP and TCP, to listen on; may be repeated. A port alone is that of every address
+    /// [default: 61443]
     #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
-    pub listen: Vec<SocketAddr>,
-    /// The address in links, which clients dial [default: a public address of this machine, and
-    /// the port listened on]
+    pub listen: Vec<ListenAddress>,
+    /// The address in links, which clients dial; `invite` uses the last one that `run` had [default: a public address of
+    /// this machine, and the port listened on]
     #[arg(long, value_name = "HOST[:PORT]", env = "DOCXY_PUBLIC")]
     pub public: Option<PublicAddress>,
 }

@@ -13,6 +13,7 @@ mod tls;
 
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
+use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
@@ -20,7 +21,7 @@ use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
 use registry::RegistryTables;
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use error::SettingsError;
@@ -92,11 +93,10 @@ impl CommonSettings {
     }
 
     fn merge(flags: &Flags, config: &ConfigFile) -> Result<Self, SettingsError> {
-        let listen = [&flags.addresses.listen, &config.listen]
-            .into_iter()
-            .find(|listen| !listen.is_empty())
-            .cloned()
-            .unwrap_or_else(|| vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into()]);
+        let default = vec![ListenAddress::Port(DEFAULT_PORT)];
+        let listen =
+            [&flags.addresses.listen, &config.listen.0].into_iter().find(|listen| !listen.is_empty());
+        let listen = listen.unwrap_or(&default).iter().flat_map(|address| addresses(*address)).collect();
         let state = flags
             .common
             .state
@@ -107,6 +107,17 @@ impl CommonSettings {
         let public = flags.addresses.public.clone().or_else(|| config.public.clone());
         let clients_file = flags.common.clients_file.clone().or_else(|| config.clients_file.clone());
         Ok(Self { listen, state, clients_file, public })
+    }
+}
+
+/// The addresses to listen on. `[::]` takes IPv4 as well.
+fn addresses(given: ListenAddress) -> Vec<SocketAddr> {
+    match given {
+        ListenAddress::Port(port) => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
+        ListenAddress::Localhost(port) => {
+            vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+        }
+        ListenAddress::Exact(address) => vec![address],
     }
 }
 
@@ -211,12 +222,27 @@ mod tests {
     }
 
     #[test]
+    fn a_port_alone_is_that_of_all_addresses() {
+        for (text, expected) in [
+            ("listen = '127.0.0.1:5090'", "127.0.0.1:5090"),
+            ("listen = 5081", "[::]:5081"),
+            ("listen = [':5081']", "[::]:5081"),
+            ("fixed_rate_limit = '95 Mbps'", "[::]:61443"),
+        ] {
+            assert_eq!(load(text).unwrap().listen, [expected.parse().unwrap()], "{text}");
+        }
+        assert!(
+            load("listen = 'localhost:1'").unwrap().listen.iter().all(|address| address.ip().is_loopback())
+        );
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let text = "listen = ['[::]:1']\nstate = '/from/file'\npublic = 'file.example:1'";
         let from_file = config(&dir, text);
         let mut both = from_file.clone();
-        both.addresses.listen = vec!["[::]:2".parse().unwrap()];
+        both.addresses.listen = vec!["2".parse().unwrap()];
         both.common.state = Some("/from/flag".into());
         both.addresses.public = Some("flag.example".parse().unwrap());
         for (flags, port, state, public) in
@@ -273,7 +299,7 @@ mod tests {
     fn an_error_in_the_file_names_file_and_line() {
         for (text, line, words) in [
             ("\nlisten_on = []", 2, "unknown field `listen_on`"),
-            ("listen = ['nonsense']", 1, "socket address"),
+            ("listen = ['nonsense']", 1, "is no address to listen on"),
             ("public = 'https://host'", 1, "is not HOST or HOST:PORT"),
             ("\nfixed_rate_limit = '200'", 2, "\"200\" is no rate: write it as \"95 Mbit/s\""),
             ("\nfixed_rate_limit = '0 Mbit/s'", 2, "a rate has to be between"),

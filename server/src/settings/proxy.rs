@@ -2,6 +2,7 @@
 
 use super::error::SettingsError;
 use docxy_host::proxy::{Environment, Proxy, ProxyRules, ProxyTable, ReadableUrl};
+use docxy_host::toml_file::Spanned;
 use docxy_protocol::link::Host;
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -50,7 +51,7 @@ impl TryFrom<String> for HostPattern {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServerProxyTable {
     url: Option<ReadableUrl>,
-    password_file: Option<PathBuf>,
+    password_file: Option<Spanned<PathBuf>>,
     allow_hosts: Vec<HostPattern>,
 }
 
@@ -64,8 +65,7 @@ impl ServerProxyTable {
         config: &Path,
     ) -> Result<Option<ProxySettings>, SettingsError> {
         let Self { url, password_file, allow_hosts } = self;
-        let file = ProxyTable { url, password_file }.load(config);
-        let file = file.map_err(|source| SettingsError::Proxy { path: config.to_owned(), source })?;
+        let file = ProxyTable { url, password_file }.load(config)?;
         let proxy = match argument.or(environment.chosen()?).or(file) {
             Some(proxy) => Some(proxy),
             None => environment.usual()?,
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn an_error_says_where_it_is() {
         for (table, set, words) in [
-            ("password_file = 'x'", ("", ""), "server.toml, [proxy]: password_file needs a url"),
+            ("password_file = 'x'", ("", ""), "server.toml, line 1: password_file needs a url"),
             ("", ("DOCXY_PROXY", "https://x"), "DOCXY_PROXY: https:// proxies are not supported"),
             ("", ("ALL_PROXY", "socks4://x"), "ALL_PROXY: socks4:// proxies are not supported"),
             ("hosts = []", ("", ""), "unknown field `hosts`"),

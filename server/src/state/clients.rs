@@ -133,6 +133,14 @@ impl ClientList {
         self.clients.is_empty()
     }
 
+    /// The names that have another secret by the other list.
+    pub(super) fn replaced_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a ClientName> {
+        let is_other = |(name, client): &(&ClientName, &Client)| {
+            other.clients.get(*name).is_some_and(|other| other.secret_sha256 != client.secret_sha256)
+        };
+        self.clients.iter().filter(is_other).map(|(name, _)| name)
+    }
+
     pub(super) fn load(path: &Path) -> Result<Self, StateError> {
         let remedy = "correct it, or restore it from a backup; delete it only if no client was ever invited";
         let Some(content) = private_file::read(path)? else { return Ok(Self::default()) };
@@ -311,6 +319,8 @@ secret_sha256 = \"dYd7tB05O1-4RVzmDs2N2gAdBjFklrFN-n-JVlbuyko\"
         after.add(&name("old.phone"), &secret(3), now()).unwrap();
         assert_eq!((after.count_not_in(&before), before.count_not_in(&after)), (2, 1));
         assert_eq!(before.count_not_in(&before), 0);
+        assert_eq!(before.replaced_in(&after).count(), 2);
+        assert_eq!(before.replaced_in(&before).count(), 0);
     }
 
     #[test]

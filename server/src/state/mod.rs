@@ -1,7 +1,7 @@
 //! The state directory: a few files, each written by one command.
 //!
 //! `identity.pem`, `quic.keys` and `token.key` are created once. Only `invite` and `revoke` write `clients`, and only
-//! `run` writes `usage`, of which one runs at a time. A command must never overwrite another's changes. Replicas of a
+//! `run` writes `usage` and `public`, of which one runs at a time. A command must never overwrite another's changes. Replicas of a
 //! server may share `identity.pem`, `token.key` and the clients' file, and nothing else.
 
 mod client_file;
@@ -9,6 +9,7 @@ mod clients;
 mod directory;
 mod error;
 mod identity;
+mod public_address;
 mod quic_keys;
 mod random;
 mod reserve;

@@ -49,6 +49,19 @@ impl State {
         }
     }
 
+    /// Whether a server runs here.
+    ///
+    /// # Errors
+    /// If the lock cannot be opened.
+    pub fn is_running(&self) -> Result<bool, StateError> {
+        let path = self.path("run.lock");
+        match File::open(&path) {
+            Ok(file) => Ok(matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(FileError::Lock { path, source }.into()),
+        }
+    }
+
     /// The clients' file that the server here reads, or the last one read. `None` if none ever ran here.
     ///
     /// # Errors
@@ -103,7 +116,9 @@ mod tests {
         std::fs::write(state.path("run.lock"), "?").unwrap();
         let error = state.lock_for_run().unwrap_err().to_string();
         assert!(error.starts_with("another docxy-server uses"), "{error}");
+        assert!(state.is_running().unwrap());
         drop(first);
+        assert!(!state.is_running().unwrap());
         drop(state.lock_for_run().unwrap());
         assert_eq!(std::fs::read(state.path("run.lock")).unwrap().len(), 11);
     }

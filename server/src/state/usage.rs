@@ -2,7 +2,7 @@
 //!
 //! Counting must never wait for the disk, and a file that cannot be written must never stop a transfer.
 
-use super::clients::to_the_second;
+use super::clients::{ClientList, to_the_second};
 use super::directory::{State, read_toml};
 use super::error::StateError;
 use docxy_host::private_file;
@@ -21,7 +21,7 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 /// The totals by client, as the file holds them.
 pub type StoredUsages = BTreeMap<ClientName, StoredUsage>;
 
-/// What one client has used since it was first seen.
+/// What one client has used since it was invited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoredUsage {
@@ -32,6 +32,14 @@ pub struct StoredUsage {
     pub sent: u64,
     /// Bytes that the server received from it.
     pub received: u64,
+}
+
+impl StoredUsage {
+    /// The same for the client that was invited at this time. What was counted before it is another's, who had its name.
+    #[must_use]
+    pub fn since(self, invited: Timestamp) -> Self {
+        if self.last_seen.is_some_and(|seen| seen < invited) { Self::default() } else { self }
+    }
 }
 
 /// The counters of all clients. Clones count together.
@@ -70,14 +78,42 @@ impl Usage {
         Arc::clone(self.0.clients.lock().entry(name.clone()).or_default())
     }
 
+    /// The current totals.
+    #[must_use]
+    pub fn totals(&self) -> StoredUsages {
+        self.0.clients.lock().iter().map(|(name, usage)| (name.clone(), usage.total())).collect()
+    }
+
+    /// Forgets what was counted before a client of the same name was invited.
+    pub(super) fn forget_predecessors(&self, list: &ClientList) {
+        for (name, client) in list.iter() {
+            let is_new = |usage: &Arc<ClientUsage>| {
+                let total = usage.total();
+                total.since(client.created) != total
+            };
+            let mut clients = self.0.clients.lock();
+            if clients.get(name).is_some_and(is_new) {
+                clients.remove(name);
+            }
+        }
+    }
+
+    /// The same for those whose names were invited again between two lists. Connections of the earlier clients, which are
+    /// being closed, count no more.
+    pub(super) fn forget_replaced(&self, before: &ClientList, after: &ClientList) {
+        for name in before.replaced_in(after) {
+            self.0.clients.lock().remove(name);
+        }
+    }
+
     /// Writes the totals if they have changed since the last write. Blocks for as long as the disk takes.
     ///
     /// # Errors
     /// If the file cannot be written; they are written the next time.
     pub fn flush(&self) -> Result<(), StateError> {
-        let UsageTable { path, clients, written } = &*self.0;
+        let UsageTable { path, written, .. } = &*self.0;
         let mut written = written.lock();
-        let totals = clients.lock().iter().map(|(name, usage)| (name.clone(), usage.total())).collect();
+        let totals = self.totals();
         if totals != *written {
             private_file::write(path, to_text(&totals).as_bytes())?;
             *written = totals;
@@ -155,6 +191,7 @@ async fn flush_regularly(table: Weak<UsageTable>, state: State) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_protocol::link::ClientSecret;
 
     fn open(dir: &tempfile::TempDir) -> Usage {
         Usage::load(dir.path().join("usage")).unwrap()
@@ -174,6 +211,35 @@ mod tests {
             let expected = StoredUsage { last_seen: Some(time), sent: 1000 * n, received: 10 * n };
             assert_eq!(load(&usage.0.path).unwrap()[&name], expected);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_invited_again_begins_at_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        let (usage, name) = (open(&dir), "laptop".parse().unwrap());
+        let time = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let list = |secret, created| {
+            let mut list = ClientList::default();
+            list.add(&name, &ClientSecret::from_random([secret; 32]), created).unwrap();
+            list
+        };
+        let noon = time("2026-11-24T12:00:00Z");
+        let (before, after) = (list(1, noon), list(2, noon));
+        let connected = usage.client(&name);
+        connected.seen(time("2026-11-24T12:30:00Z"));
+        connected.add_sent(5);
+        usage.forget_replaced(&before, &before);
+        usage.forget_predecessors(&before);
+        assert_eq!(usage.totals()[&name].sent, 5);
+        // Also within a second.
+        usage.forget_replaced(&before, &after);
+        connected.add_sent(5);
+        assert_eq!(usage.client(&name).total(), StoredUsage::default());
+        // While no server ran.
+        usage.client(&name).seen(noon);
+        usage.client(&name).add_sent(5);
+        usage.forget_predecessors(&list(3, time("2026-11-24T12:00:01Z")));
+        assert_eq!(usage.client(&name).total(), StoredUsage::default());
     }
 
     #[test]

@@ -5,19 +5,12 @@
 use super::clients::ClientList;
 use super::directory::State;
 use super::error::StateError;
+use super::usage::Usage;
+use docxy_host::file_fingerprint::{Fingerprint, POLL_INTERVAL};
 use parking_lot::Mutex;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch};
-
-/// How often the file is polled. `revoke` must end connections within 2 s.
-///
-/// Only polling works everywhere: inotify does not report changes through a network file system or a
-/// container's mount. Polling twice a second costs almost nothing.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The clients, always up to date.
 #[derive(Debug, Clone)]
@@ -32,15 +25,18 @@ pub struct ClientWatch {
 }
 
 impl ClientWatch {
-    /// Reads the file, and watches it until the last receiver is dropped. Needs a running runtime.
+    /// Reads the file, and watches it until the last receiver is dropped. What `usage` has of a client whose name was
+    /// invited again since is forgotten. Needs a running runtime.
     ///
     /// # Errors
     /// If the file cannot be read now. Later errors are logged.
-    pub fn start(state: &State) -> Result<Self, StateError> {
+    pub fn start(state: &State, usage: Usage) -> Result<Self, StateError> {
         let path = state.clients_path();
         // Before the file is read, so that a change in between is noticed.
         let last = Arc::new(Mutex::new(Fingerprint::of(std::fs::metadata(&path))));
-        let (sender, receiver) = watch::channel(Arc::new(state.clients()?));
+        let clients = state.clients()?;
+        usage.forget_predecessors(&clients);
+        let (sender, receiver) = watch::channel(Arc::new(clients));
         let (counter, polls) = watch::channel(0);
         let poll_now = Arc::<Notify>::default();
         let path = Arc::<Path>::from(path);
@@ -49,7 +45,7 @@ impl ClientWatch {
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                () = watch_file(&state, &last, &notified, &sender, &counter) => {}
+                () = watch_file((&state, &usage), &last, &notified, &sender, &counter) => {}
             }
         });
         Ok(watch)
@@ -93,7 +89,7 @@ impl ClientWatch {
 }
 
 async fn watch_file(
-    state: &State,
+    state: (&State, &Usage),
     last: &Mutex<Option<Fingerprint>>,
     poll_now: &Notify,
     sender: &watch::Sender<Arc<ClientList>>,
@@ -109,7 +105,7 @@ async fn watch_file(
 }
 
 async fn poll(
-    state: &State,
+    (state, usage): (&State, &Usage),
     last: &Mutex<Option<Fingerprint>>,
     last_error: &mut Option<String>,
     sender: &watch::Sender<Arc<ClientList>>,
@@ -125,6 +121,7 @@ async fn poll(
             if list != *before {
                 let (added, removed) = (list.count_not_in(&before), before.count_not_in(&list));
                 tracing::info!(added, removed, "the clients have changed");
+                usage.forget_replaced(&before, &list);
                 sender.send_replace(Arc::new(list));
             }
             let state = state.clone();
@@ -148,37 +145,18 @@ async fn read(path: &Path) -> Result<ClientList, Box<dyn std::error::Error + Sen
     Ok(ClientList::parse(&tokio::fs::read(path).await?)?)
 }
 
-/// Identifies a version of the file without reading it. A replaced file has another inode, an edited one
-/// another time or length. The time is the ctime, so that a file that only became readable counts too.
-#[derive(Debug, PartialEq, Eq)]
-struct Fingerprint {
-    changed: (i64, i64),
-    length: u64,
-    inode: u64,
-}
-
-impl Fingerprint {
-    fn of(metadata: std::io::Result<Metadata>) -> Option<Self> {
-        let metadata = metadata.ok()?;
-        Some(Self {
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            length: metadata.len(),
-            inode: metadata.ino(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use docxy_protocol::link::ClientSecret;
     use jiff::Timestamp;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_running_server_learns_of_new_and_revoked_clients() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
-        let mut watch = ClientWatch::start(&state).unwrap().subscribe();
+        let mut watch = ClientWatch::start(&state, Usage::open(&state).unwrap()).unwrap().subscribe();
         assert!(watch.borrow_and_update().is_empty());
         let name = "laptop".parse().unwrap();
         let secret = ClientSecret::from_random([1; 32]);
@@ -197,7 +175,7 @@ mod tests {
     async fn an_added_client_is_known_after_the_next_poll() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
-        let watch = ClientWatch::start(&state).unwrap();
+        let watch = ClientWatch::start(&state, Usage::open(&state).unwrap()).unwrap();
         let (name, secret) = ("laptop".parse().unwrap(), ClientSecret::from_random([1; 32]));
         state.change_clients(|list| list.add(&name, &secret, Timestamp::UNIX_EPOCH)).unwrap();
         watch.next_poll().await;
@@ -213,7 +191,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         state.change_clients(|list| list.add(&name, &secret, now)).unwrap();
         let good = std::fs::read(state.clients_path()).unwrap();
-        let clients = ClientWatch::start(&state).unwrap();
+        let clients = ClientWatch::start(&state, Usage::open(&state).unwrap()).unwrap();
         let mut watch = clients.subscribe();
 
         for broken in ["oops", "", "# 2 clients\n"] {

@@ -13,6 +13,7 @@ use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
 use crate::settings::{RegistrySettings, Settings};
 use crate::store::{Store, StoredManifest};
+use docxy_protocol::control::ServedRegistries;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
 use docxy_protocol::request::{Operation, Request};
@@ -135,6 +136,11 @@ impl Upstream {
             let registry = Arc::clone(&served.registry);
             tokio::spawn(async move { registry.keep_alive().await });
         }
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> ServedRegistries {
+        self.registries.keys().cloned().collect()
     }
 
     /// The registry of this name.

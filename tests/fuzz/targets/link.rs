@@ -10,6 +10,7 @@ fuzz_target!(|text: &str| {
         Ok(link) => {
             let text = link.expose();
             assert_eq!(text.parse::<Link>().unwrap(), link);
+            assert_eq!(link.expose_with_sum().parse::<Link>().unwrap(), link);
             let secret = text.split_once('@').unwrap().0.rsplit_once(':').unwrap().1;
             // Unless the host or the name contains the same text.
             assert!(text.matches(secret).count() > 1 || !format!("{link:?}").contains(secret));

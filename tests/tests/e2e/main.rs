@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
 mod auth;
+mod doctor;
 mod hostile;
 mod leg_choice;
 mod odd_registries;

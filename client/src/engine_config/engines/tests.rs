@@ -27,7 +27,7 @@ fn files(name: &str, target: &Target, machine: &Machine) -> Vec<(String, String)
 
 fn docker(version: (u32, u32), store: DockerStore) -> Machine {
     let version = Some(Version(version.0, version.1, 0));
-    let docker = Docker { version, store, is_rootless: false, is_desktop: false };
+    let docker = Docker { version, store, is_rootless: false, is_desktop: false, mirrors: String::new() };
     Machine { docker: Some(docker), ..root() }
 }
 

@@ -233,6 +233,7 @@ impl PlayedServer {
             StreamHeader::Segment(SegmentHeader { exchange, n }) => {
                 self.segments.insert((exchange, n), stream);
             }
+            StreamHeader::Echo => {}
         }
         Ok(())
     }

@@ -41,8 +41,13 @@ impl AddressBook {
         Self { path: path.map(Into::into), servers: Arc::new(Mutex::new(servers)) }
     }
 
+    /// The same book, which stores nothing that is learned.
+    pub(crate) fn unstored(self) -> Self {
+        Self { path: None, ..self }
+    }
+
     /// Where this server was reached the last time.
-    pub(super) fn last_good(&self, host: &Host) -> Option<IpAddr> {
+    pub(crate) fn last_good(&self, host: &Host) -> Option<IpAddr> {
         let servers = self.servers.lock();
         servers.iter().find(|(known, _)| known == host.as_str()).map(|(_, address)| *address)
     }

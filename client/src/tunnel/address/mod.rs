@@ -36,7 +36,7 @@ where
     Ok(connected)
 }
 
-async fn resolve(host: &Host, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
+pub(super) async fn resolve(host: &Host, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
     let resolving = tokio::net::lookup_host((host.as_str(), port));
     tokio::time::timeout(RESOLVE_TIMEOUT, resolving)
         .await

@@ -3,14 +3,14 @@
 //! Must never touch the session in use: bodies move only when it is replaced.
 
 use super::control_stream::{SessionEnd, read_welcome};
-use super::server_supervisor::{ServerSupervisor, Successor};
+use super::server_supervisor::{Attempt, ServerSupervisor, Successor};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
 use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic};
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::Leg;
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use std::time::Duration;
 
 /// The time between two measurements of what a session carries.
@@ -28,10 +28,11 @@ struct Beside<'a> {
 }
 
 impl ServerSupervisor {
-    /// Resolves with a session on the other leg that is to replace this one.
-    pub(super) async fn better_leg(&self, session: &Session) -> Successor {
+    /// Resolves with a session on the other leg that is to replace this one. `attempt` is one that goes on, if any.
+    pub(super) async fn better_leg(&self, session: &Session, attempt: Option<impl Attempt>) -> Successor {
         let mut beside = Beside { in_use: session, dialed: None, received: 0 };
-        let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> = None;
+        let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> =
+            attempt.map(|attempt| self.welcomed(attempt).boxed());
         let mut samples = tokio::time::interval(SAMPLE_INTERVAL);
         loop {
             let instruction = tokio::select! {
@@ -73,7 +74,7 @@ impl ServerSupervisor {
             match instruction {
                 Some(Instruction::DialBeside(leg, reason)) => {
                     tracing::info!(server = %self.server.name, %leg, %reason, "trying the other leg");
-                    dialing = Some(Box::pin(self.dial_until_welcome(leg)));
+                    dialing = Some(self.dial_until_welcome(leg).boxed());
                 }
                 Some(Instruction::Carry(carriers)) => beside.carry(carriers),
                 Some(Instruction::MoveTo(leg, reason)) => {
@@ -92,8 +93,12 @@ impl ServerSupervisor {
     }
 
     pub(super) async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
-        let dialed = self.dial_leg(leg, ATTEMPT_TIMEOUT).await;
-        let mut dialed = dialed.map_err(clean)?;
+        self.welcomed(self.dial_leg(leg, ATTEMPT_TIMEOUT)).await
+    }
+
+    /// The session of this attempt after its Welcome.
+    async fn welcomed(&self, attempt: impl Attempt) -> Result<DialedSession, CleanText> {
+        let mut dialed = attempt.await.map_err(clean)?;
         let DialedSession { session, control, address } = &mut dialed;
         read_welcome(control, session, *address, &self.counters).await.map_err(SessionEnd::into_reason)?;
         Ok(dialed)

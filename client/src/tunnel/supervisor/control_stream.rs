@@ -11,7 +11,7 @@ use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// How long a server may take to respond to the Hello. On a path with a filter, the handshake may succeed and
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the server has accepted this client.
-pub(super) async fn read_welcome(
+pub(in crate::tunnel) async fn read_welcome(
     control: &mut ReceiveStream,
     session: &Session,
     address: SocketAddr,
@@ -27,10 +27,10 @@ pub(super) async fn read_welcome(
 ) -> Result<(), SessionEnd> {
     let transport = session.transport();
     match tokio::time::timeout(WELCOME_TIMEOUT, control.read_frame()).await {
-        Ok(Ok(ControlMessage::Welcome { version })) => {
-            counters.server_version.set(&version);
-            session.set_welcome();
-            tracing::info!(%address, leg = %transport.leg(), %version, "tunnel up");
+        Ok(Ok(ControlMessage::Welcome(welcome))) => {
+            counters.server_version.set(&welcome.version);
+            tracing::info!(%address, leg = %transport.leg(), version = %welcome.version, "tunnel up");
+            session.set_welcome(welcome, SystemTime::now());
             Ok(())
         }
         Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
@@ -59,14 +59,14 @@ pub(super) async fn watch_control_stream(
         match control.read_frame().await {
             Ok(ControlMessage::Draining) => draining.cancel(),
             Ok(ControlMessage::Sent { packets, lost }) => session.set_sent(packets, lost),
-            Ok(ControlMessage::Welcome { .. }) | Err(_) => break,
+            Ok(ControlMessage::Welcome(_)) | Err(_) => break,
         }
     }
     session_end(session.transport(), SessionEnd::Lost).await
 }
 
 /// How an attempt or a session ended.
-pub(super) enum SessionEnd {
+pub(in crate::tunnel) enum SessionEnd {
     /// The session was up and is lost.
     Lost(CleanText),
     /// The session was up, and its server ends or has ended.
@@ -87,7 +87,7 @@ pub(super) enum SessionEnd {
 
 impl SessionEnd {
     /// Why it ended.
-    pub(super) fn into_reason(self) -> CleanText {
+    pub(in crate::tunnel) fn into_reason(self) -> CleanText {
         match self {
             Self::Lost(reason)
             | Self::ServerEnded(reason)

@@ -71,6 +71,11 @@ impl Legs {
         })
     }
 
+    /// Whether the attempt of the other leg, which lost the race, goes on beside the session in use.
+    pub(super) fn race_goes_on(&self) -> bool {
+        self.decide(|policy, _| policy.race_goes_on())
+    }
+
     /// The session in use was lost.
     pub(super) fn lost(&self, loss: SessionLoss) {
         self.decide(|policy, now| policy.lost(loss, now, random_fraction()));

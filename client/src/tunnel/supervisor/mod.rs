@@ -10,6 +10,8 @@ mod legs;
 mod race;
 mod server_supervisor;
 
+pub(super) use control_stream::read_welcome;
+
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
@@ -122,6 +124,7 @@ impl Supervisors {
                     max_rate: options.max_rate,
                     proxy: options.proxy.clone(),
                     book: self.book.clone(),
+                    joins: true,
                 },
                 legs: Legs::new(options.leg, one.joined.link.address(), Arc::clone(&self.memory)),
                 server: Arc::clone(&one.server),

@@ -29,6 +29,7 @@ use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{Leg, Session as Transport};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -39,6 +40,11 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a server is left that drains.
 const DRAINING: &str = CloseCode::Draining.reason();
+
+/// A dial.
+pub(super) trait Attempt: Future<Output = Result<DialedSession, DialError>> + Send {}
+
+impl<T: Future<Output = Result<DialedSession, DialError>> + Send> Attempt for T {}
 
 pub(super) struct ServerSupervisor {
     pub(super) link: Link,
@@ -85,8 +91,8 @@ impl ServerSupervisor {
                 order.second = None;
             }
             let ended = match self.dial(order, timeout).await {
-                Ok(dialed) => {
-                    let ended = self.run_session(dialed).await;
+                Ok((dialed, attempt)) => {
+                    let ended = self.run_session(dialed, attempt).await;
                     self.legs.lost(ended.loss());
                     ended
                 }
@@ -167,15 +173,20 @@ impl ServerSupervisor {
         }
     }
 
-    /// Dials the legs in this order. The first that is up counts.
-    async fn dial(&self, order: DialOrder, timeout: Duration) -> Result<DialedSession, DialError> {
+    /// Dials the legs in this order. The first that is up counts. The attempt of the other one may go on.
+    async fn dial(
+        &self,
+        order: DialOrder,
+        timeout: Duration,
+    ) -> Result<(DialedSession, Option<impl Attempt + Unpin + use<>>), DialError> {
         race(order, |leg| self.dial_leg(leg, timeout)).await
     }
 
     /// The one place that dials.
-    pub(super) async fn dial_leg(&self, leg: Leg, timeout: Duration) -> Result<DialedSession, DialError> {
-        let attempt = self.attempt.load(Ordering::Relaxed);
-        dial(&self.link, &self.options, (leg, self.legs.first_way()), attempt, timeout, &self.server).await
+    pub(super) fn dial_leg(&self, leg: Leg, timeout: Duration) -> impl Attempt + use<> {
+        let (link, options, server) = (self.link.clone(), self.options.clone(), Arc::clone(&self.server));
+        let (attempt, way) = (self.attempt.load(Ordering::Relaxed), self.legs.first_way());
+        async move { dial(&link, &options, (leg, way), attempt, timeout, &server).await }
     }
 
     /// The next attempt dials the next port.
@@ -202,8 +213,9 @@ impl ServerSupervisor {
 
     /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
     /// continue on the next one, or on those of other servers.
-    async fn run_session(&mut self, mut dialed: DialedSession) -> SessionEnd {
+    async fn run_session(&mut self, mut dialed: DialedSession, attempt: Option<impl Attempt>) -> SessionEnd {
         self.publish(&dialed, self.legs.up(&dialed));
+        let mut attempt = attempt.filter(|_| self.legs.race_goes_on());
         loop {
             let DialedSession { session, mut control, address } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
@@ -223,7 +235,7 @@ impl ServerSupervisor {
             let successor = tokio::select! {
                 ended = watched => return ended,
                 successor = self.successor(&session, &draining) => successor,
-                successor = self.better_leg(&session) => successor,
+                successor = self.better_leg(&session, attempt.take()) => successor,
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -324,7 +336,7 @@ impl ServerSupervisor {
         loop {
             let begun = Instant::now();
             match self.dial(self.legs.dial_order(loss_of_silent(silent)), ATTEMPT_TIMEOUT).await {
-                Ok(dialed) => return dialed,
+                Ok((dialed, _)) => return dialed,
                 Err(error) => {
                     tracing::info!(reason = %clean(error), "no other connection yet");
                     self.next_port();

@@ -166,6 +166,10 @@ impl Client<'_> {
             self.drop_beside();
             self.policy.up(leg, now);
             self.use_leg(leg, None);
+            if self.policy.race_goes_on() {
+                self.beside_dial = race.dials.into_iter().find(|dial| dial.leg == Leg::Quic);
+                self.carriers = Carriers::Both;
+            }
             return;
         }
         let all_failed = race.second.is_none() && race.dials.iter().all(|dial| dial.ends <= self.now);

@@ -29,6 +29,8 @@ pub(crate) struct Treatment {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Handshake {
     Passes,
+    /// So late.
+    Delayed(Duration),
     Dropped,
     /// It is answered with an error.
     Rejected,
@@ -73,7 +75,7 @@ impl Network {
 impl Treatment {
     fn goodput(&self, capacity: f64) -> f64 {
         match (self.handshake, self.stops_after) {
-            (Handshake::Passes, None) => self.rate.min(capacity),
+            (Handshake::Passes | Handshake::Delayed(_), None) => self.rate.min(capacity),
             _ => 0.0,
         }
     }
@@ -86,6 +88,7 @@ impl Treatment {
         };
         match self.handshake {
             Handshake::Passes => (rtt * round_trips, true),
+            Handshake::Delayed(delay) => (rtt * round_trips + delay, true),
             Handshake::Rejected => (rtt, false),
             Handshake::Dropped => (Duration::from_millis(2500), false),
         }

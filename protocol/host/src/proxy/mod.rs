@@ -14,5 +14,5 @@ pub use connect::Destination;
 pub use environment::{Environment, EnvironmentError};
 pub use error::{ProxyError, ProxyFailure};
 pub use rules::ProxyRules;
-pub use table::{ProxyTable, ProxyTableError, ReadableUrl};
+pub use table::{ProxyTable, ReadableUrl};
 pub use url::{Proxy, ProxyUrlError};

@@ -4,7 +4,7 @@
 
 use super::url::{Proxy, ProxyUrlError};
 use crate::password_file::{self, PasswordFileError};
-use crate::toml_file;
+use crate::toml_file::{self, Spanned, TomlFileError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ pub struct ProxyTable {
     /// The proxy, without its password.
     pub url: Option<ReadableUrl>,
     /// A file with the password. A relative path starts at the config file's directory.
-    pub password_file: Option<PathBuf>,
+    pub password_file: Option<Spanned<PathBuf>>,
 }
 
-/// Why the table gives no proxy.
+/// Why the password cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ProxyTableError {
+enum PasswordError {
     /// There is a password, and no proxy that it is for.
     #[error("password_file needs a url")]
     NoUrl,
@@ -37,17 +37,16 @@ impl ProxyTable {
     ///
     /// # Errors
     /// If the password cannot be read, or there is nothing that it is for.
-    pub fn load(&self, config: &Path) -> Result<Option<Proxy>, ProxyTableError> {
-        match (&self.url, &self.password_file) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(ProxyTableError::NoUrl),
-            (Some(url), None) => Ok(Some(url.0.clone())),
-            (Some(url), Some(file)) => {
-                let password = password_file::read(&toml_file::resolve(config, file))?;
-                Ok(Some(url.0.clone().with_password(password)?))
-            }
-        }
+    pub fn load(self, config: &Path) -> Result<Option<Proxy>, TomlFileError> {
+        let Some(file) = self.password_file else { return Ok(self.url.map(|url| url.0)) };
+        let proxy = with_password(self.url, &toml_file::resolve(config, file.as_ref()));
+        proxy.map(Some).map_err(|error| toml_file::invalid(config, &file, &error))
     }
+}
+
+fn with_password(url: Option<ReadableUrl>, file: &Path) -> Result<Proxy, PasswordError> {
+    let proxy = url.ok_or(PasswordError::NoUrl)?.0;
+    Ok(proxy.with_password(password_file::read(file)?)?)
 }
 
 /// A proxy's URL without a password.
@@ -69,9 +68,11 @@ mod tests {
 
     fn load(text: &str) -> Result<Option<Proxy>, String> {
         let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("x.toml");
         std::fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
-        let table: ProxyTable = toml_file::parse(text).map_err(|error| error.to_string())?;
-        table.load(&dir.path().join("x.toml")).map_err(|error| error.to_string())
+        std::fs::write(&config, text).unwrap();
+        let table: ProxyTable = toml_file::read(&config).map_err(|error| error.to_string())?;
+        table.load(&config).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -87,9 +88,9 @@ mod tests {
         for (text, words) in [
             ("url = 'http://me:hunter2@p:1'", "line 1: a proxy's password must not be written here"),
             ("\nurl = 'https://p:1'", "line 2: https:// proxies are not supported"),
-            ("url = 'http://p:1'\npassword_file = 'secret'", "a password needs a user"),
-            ("password_file = 'secret'", "password_file needs a url"),
-            ("url = 'http://me@p:1'\npassword_file = 'gone'", "gone: No such file"),
+            ("url = 'http://p:1'\npassword_file = 'secret'", "x.toml, line 2: a password needs a user"),
+            ("\n\npassword_file = 'secret'", "x.toml, line 3: password_file needs a url"),
+            ("url = 'http://me@p:1'\npassword_file = 'gone'", "x.toml, line 2: "),
         ] {
             let error = load(text).unwrap_err();
             assert!(error.contains(words) && !error.contains("hunter2"), "{error}");

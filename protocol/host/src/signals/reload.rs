@@ -20,12 +20,24 @@ pub async fn reload_on_signal<T, E>(
     let load = Arc::new(load);
     while signal.recv().await.is_some() {
         let load = Arc::clone(&load);
-        match tokio::task::spawn_blocking(move || load()).await {
-            Ok(Ok(loaded)) => apply(loaded),
-            Ok(Err(error)) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
-            Err(error) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
+        if let Some(loaded) = load_or_log(move || load()).await {
+            apply(loaded);
         }
     }
+}
+
+/// Loads on a thread where reading files blocks no other task. If it fails, the log says why.
+pub async fn load_or_log<T, E>(load: impl FnOnce() -> Result<T, E> + Send + 'static) -> Option<T>
+where
+    T: Send + 'static,
+    E: Display + Send + 'static,
+{
+    match tokio::task::spawn_blocking(load).await {
+        Ok(Ok(loaded)) => return Some(loaded),
+        Ok(Err(error)) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
+        Err(error) => tracing::error!(%error, "reload failed, so the settings are unchanged"),
+    }
+    None
 }
 
 /// Warns of a changed setting that cannot be applied while the program runs.

@@ -35,6 +35,7 @@ impl Scope {
         match &request.authorization {
             Authorization::None | Authorization::Public => Some(public),
             Authorization::Bearer(token) => Some(public.with_token(token)),
+            Authorization::Login(login) => Some(public.with_token(&login.owner())),
             Authorization::Basic(_) => None,
         }
     }

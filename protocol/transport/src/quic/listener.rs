@@ -30,6 +30,13 @@ pub enum ListenError {
     Endpoint(#[source] std::io::Error),
 }
 
+impl ListenError {
+    /// The port, if another process has it.
+    pub(crate) fn taken_port(&self) -> Option<u16> {
+        if let Self::Socket(error) = self { error.taken_port() } else { None }
+    }
+}
+
 /// QUIC's own keys, which outlive the process. Those of two servers must differ, except for the key of the tokens.
 #[derive(Clone, PartialEq, Eq, derive_more::Debug)]
 #[debug("[secret]")]

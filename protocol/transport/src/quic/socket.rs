@@ -16,6 +16,13 @@ pub struct SocketError {
     source: std::io::Error,
 }
 
+impl SocketError {
+    /// The port, if another process has it.
+    pub(super) fn taken_port(&self) -> Option<u16> {
+        (self.source.kind() == std::io::ErrorKind::AddrInUse).then_some(self.address.port())
+    }
+}
+
 /// Binds to the address. If it is `[::]` and IPv6 is off, binds to `0.0.0.0`.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use super::connection::{Connection, ControlStream, Driver, Http2, Metered, Probe, Role, Wire};
 use super::session::{Connections, Shared, Side};
 use super::signal::{self, Token};
-use super::{settings, socket, tls};
+use super::{padding, settings, socket, tls};
 use crate::connector::Connector;
 use bytes::Bytes;
 use docxy_protocol::backoff::{Backoff, Schedule};
@@ -71,7 +71,7 @@ struct Dialer {
 }
 
 /// Dials the server with this pin. Anybody on the path can read `server_name`; without it, none is sent.
-/// `congestion` is how this side sends, as far as the kernel can.
+/// `congestion` is how this side sends, as far as the kernel can. Unless it `joins`, the session stays at one connection.
 ///
 /// # Errors
 /// If a connection or a handshake fails. It may take as long as the kernel tries.
@@ -81,6 +81,7 @@ pub(crate) async fn dial(
     server_name: Option<&str>,
     congestion: Choice,
     connector: Connector,
+    joins: bool,
 ) -> Result<Connections, DialError> {
     let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone(), congestion);
     let mut dialer = with_name(server_name)?;
@@ -101,7 +102,9 @@ pub(crate) async fn dial(
     let session = Shared::new(side, connection.clone(), address, congestion);
     let role = Role::ClientControl { stream: ControlStream::Awaited(response), messages };
     tokio::spawn(Driver::new(http2, role, Arc::clone(&session), connection, open));
-    tokio::spawn(keep_joined(Arc::clone(&session), dialer));
+    if joins {
+        tokio::spawn(keep_joined(Arc::clone(&session), dialer));
+    }
     Ok(Connections::new(session))
 }
 
@@ -158,7 +161,7 @@ impl Dialer {
     }
 }
 
-async fn send(
+pub(super) async fn send(
     connection: &Connection,
     request: http::Request<()>,
 ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
@@ -192,15 +195,20 @@ async fn keep_joined(session: Arc<Shared>, dialer: Dialer) {
 
 async fn join_again_and_again(session: &Arc<Shared>, dialer: &Dialer) {
     session.until_authenticated().await;
+    tokio::spawn(padding::receive(session.control.clone()));
     let Side::Client { token, .. } = session.side() else { return };
     let Some(token) = token.get() else { return };
     let (mut backoff, mut down_since) = (Backoff::new(JOIN_SCHEDULE), Instant::now());
     let mut collapsed: Option<Connection> = None;
+    let mut has_padding = false;
     loop {
         let joining = tokio::time::timeout(JOIN_TIMEOUT, dialer.join(session, token)).await;
         match joining {
             Ok(Ok(connection)) => {
                 let joined = Instant::now();
+                if !std::mem::replace(&mut has_padding, true) {
+                    tokio::spawn(padding::receive(connection.clone()));
+                }
                 tokio::select! {
                     () = connection.closed() => tracing::info!("a joined connection was lost; opening another one"),
                     () = connection.load.collapsed() => {

@@ -169,8 +169,8 @@ fn join(h2: H2, meter: Arc<Meter>, session: Arc<Shared>, mut respond: SendRespon
 }
 
 impl ListenError {
-    /// Whether the address is in use.
-    pub(crate) fn is_taken(&self) -> bool {
-        matches!(self, Self::Socket(error) if error.is_taken())
+    /// The port, if another process has it.
+    pub(crate) fn taken_port(&self) -> Option<u16> {
+        if let Self::Socket(error) = self { error.taken_port() } else { None }
     }
 }

@@ -7,6 +7,7 @@ mod connection;
 mod dial;
 mod listener;
 mod not_found;
+pub(crate) mod padding;
 mod session;
 mod settings;
 mod signal;

@@ -93,6 +93,18 @@ pub(super) fn request() -> Request<()> {
     request
 }
 
+/// The request for [padding](super::padding).
+pub(super) fn padding_request() -> Request<()> {
+    let mut request = request();
+    *request.uri_mut() = http::Uri::from_static("https://localhost/padding");
+    request
+}
+
+/// Whether it is a request for padding.
+pub(super) fn is_padding_request<T>(request: &Request<T>) -> bool {
+    request.method() == Method::POST && request.uri().path() == "/padding"
+}
+
 /// Whether it may be a stream of a client.
 pub(super) fn is_stream<T>(request: &Request<T>) -> bool {
     request.method() == Method::POST && request.uri().path() == "/"

@@ -34,9 +34,9 @@ impl SocketError {
         Self { address, source }
     }
 
-    /// Whether the address is in use.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.source.kind() == io::ErrorKind::AddrInUse
+    /// The port, if another process has it.
+    pub(super) fn taken_port(&self) -> Option<u16> {
+        (self.source.kind() == io::ErrorKind::AddrInUse).then_some(self.address.port())
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     async fn a_taken_address_is_named() {
         let holder = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let error = bind(holder.local_addr().unwrap()).unwrap_err();
-        assert!(error.is_taken());
+        assert_eq!(error.taken_port(), Some(holder.local_addr().unwrap().port()));
         let text = error.to_string();
         assert!(text.contains(&format!("TCP {}", holder.local_addr().unwrap())), "{text}");
     }

@@ -3,7 +3,7 @@
 //! Must never end a body that its peer did not end, nor reset a control stream: that ends the connection.
 
 use super::connection::{LoadedStream, Outbox, Outcome};
-use super::session::Handle;
+use super::session::{Handle, Kind};
 use super::signal::{self, Reset};
 use crate::error::{ReadError, SendError};
 use crate::send_stream::Body;
@@ -28,7 +28,7 @@ pub(crate) struct Sender {
     pub(super) outbox: Arc<Outbox>,
     pub(super) stream: u64,
     pub(super) outcome: watch::Receiver<Outcome>,
-    pub(super) is_control: bool,
+    pub(super) kind: Kind,
 }
 
 /// The receiving half.
@@ -61,6 +61,11 @@ pub(super) enum Source {
 }
 
 impl Sender {
+    /// Whether padding is to be sent on it.
+    pub(crate) fn is_padding(&self) -> bool {
+        self.kind == Kind::Padding
+    }
+
     pub(crate) async fn write_chunk(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
         let sent = poll_fn(|cx| self.outbox.poll_send(self.stream, &mut bytes, cx)).await;
         sent.map_err(|outcome| match (outcome, self.handle.close_reason()) {
@@ -75,7 +80,7 @@ impl Sender {
     }
 
     pub(crate) fn reset(&mut self, code: VarInt) -> Result<(), SendError> {
-        if !self.is_control {
+        if self.kind != Kind::Control {
             self.outbox.reset(self.stream, signal::reset_reason(code));
         }
         Ok(())

@@ -145,9 +145,17 @@ async fn usage_is_listed_and_survives_a_restart() {
     assert_eq!(row(&testbed.server, "never-came")["last_seen"], Value::Null);
     block_in_place(|| testbed.server.revoke("laptop")).unwrap();
     assert_eq!(row(&testbed.server, "laptop")["state"], "revoked");
+    // Invited again, it is another client.
+    let _again = client(&invite(&mut testbed.server, "laptop"), &[]);
+    let new = row(&testbed.server, "laptop");
+    assert!(new["sent"].as_u64().unwrap() < sent && new["connections"] == 1, "{new}");
+    assert_eq!(row(&testbed.server, "never-came")["connections"], 0);
+    block_in_place(|| testbed.server.revoke("laptop")).unwrap();
+    block_in_place(|| testbed.server.stop()).unwrap();
+    assert_eq!(row(&testbed.server, "laptop")["connections"], Value::Null, "no server tells");
     let table = block_in_place(|| testbed.server.command(&["clients"])).unwrap();
     let line = table.lines().find(|line| line.starts_with("laptop")).unwrap();
-    assert!(line.contains("MiB") && line.contains("revoked"), "{table}");
+    assert!(line.contains("KiB") && line.contains("revoked"), "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

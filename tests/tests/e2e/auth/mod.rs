@@ -5,6 +5,7 @@ mod challenges;
 mod denied_images;
 mod hostile_registry;
 mod invitations;
+mod joining;
 mod operator_account;
 mod secrets;
 mod token;

@@ -35,7 +35,7 @@ fn fault(detail: &str) -> Vec<u8> {
 
 /// The frame of a Welcome with this version.
 fn welcome(version: &str) -> Vec<u8> {
-    frame::encode(&(0_u32, version)).unwrap()
+    frame::encode(&(0_u32, version, vec!["docker.io"], 0_u64)).unwrap()
 }
 
 /// A complete frame of this length, which is above the limit.

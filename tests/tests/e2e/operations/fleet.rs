@@ -8,7 +8,7 @@ use std::{
 };
 
 use docxy_tests::{
-    docxy::{Launch, Server},
+    docxy::{Launch, Server, without_sum},
     process::{PROCESS_TIMEOUT, scratch},
 };
 use hub_stand_in::Hub;
@@ -66,7 +66,7 @@ impl Fleet {
     }
 
     fn invite(&self, name: &str, public: &str) -> String {
-        self.operate(&["invite", name, "--public", public])
+        without_sum(&self.operate(&["invite", name, "--public", public]))
     }
 }
 

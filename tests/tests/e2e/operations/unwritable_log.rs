@@ -16,14 +16,12 @@ use docxy_tests::{
 };
 use http::StatusCode;
 use hub_stand_in::{Blob, Hub, Image};
-use rustix::{
-    io::ioctl_fionread,
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-};
+use rustix::io::ioctl_fionread;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, PROMPT_TIMEOUT, REVOCATION_TIMEOUT},
+    terminal::terminal,
     testbed::{config, hub, wait_until_up},
 };
 
@@ -263,15 +261,6 @@ async fn a_pull_command_survives_a_broken_stderr() {
 /// Lines that the client's log has lost.
 fn dropped(client: &Client) -> u64 {
     block_in_place(|| client.health()).unwrap()["log_lines_dropped"].as_u64().unwrap()
-}
-
-/// A terminal: its screen, and the device that a program writes to.
-fn terminal() -> (OwnedFd, File) {
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
-    (screen, OpenOptions::new().read(true).write(true).open(name).unwrap())
 }
 
 fn can_mount() -> bool {

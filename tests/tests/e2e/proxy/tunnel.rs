@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use docxy_tests::{
-    docxy::{Client, Launch},
+    docxy::{Client, Launch, without_sum},
     process::PROCESS_TIMEOUT,
     proxy::{Protocol, Proxy},
 };
@@ -37,7 +37,7 @@ impl Office {
         let destination = format!("docxy.invalid:{}", server.address().port());
         proxy.route(&destination, server.address());
         let invite = ["invite", "laptop", "--public", &destination];
-        let link = block_in_place(|| server.command(&invite)).unwrap().trim().to_owned();
+        let link = without_sum(&block_in_place(|| server.command(&invite)).unwrap());
         Self { proxy, link, destination, server, _hub: hub }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod relayed_testbed;
 pub(crate) mod scripted_registry;
 pub(crate) mod scripted_server;
 pub(crate) mod tcp_relay;
+pub(crate) mod terminal;
 pub(crate) mod testbed;
 pub(crate) mod token_registry;
 pub(crate) mod two_registries;

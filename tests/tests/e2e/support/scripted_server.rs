@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use docxy_protocol::{
     chunk::ChunkHeader,
     congestion::Handle,
-    control::{ControlMessage, Hello, StreamHeader},
+    control::{ControlMessage, Hello, ServedRegistries, StreamHeader, Welcome},
     frame,
     headers::Headers,
     identity::Pin,
+    limits::ECHO_BYTES_MAX,
     prefetch::PrefetchItem,
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
@@ -52,6 +53,7 @@ pub(crate) enum Greeting {
 pub(crate) struct ScriptedServer {
     pub(crate) engine: HttpClient,
     pub(crate) client: Client,
+    pub(crate) link: String,
     requests: RequestLog,
     gate: Arc<Semaphore>,
     _listener: JoinSet<()>,
@@ -63,7 +65,9 @@ type Script = Arc<dyn Fn(&Request) -> ScriptedResponse + Send + Sync>;
 impl ScriptedServer {
     /// A server with these responses. Prefetched items wait for [`Self::allow_prefetch`].
     pub(crate) async fn new(respond: impl Fn(&Request) -> ScriptedResponse + Send + Sync + 'static) -> Self {
-        let welcome = frame::encode(&ControlMessage::Welcome { version: "scripted".into() }).unwrap();
+        let welcome =
+            Welcome { version: "scripted".into(), registries: ServedRegistries::default(), time: 0 };
+        let welcome = frame::encode(&ControlMessage::Welcome(welcome)).unwrap();
         let mut scripted = Self::greeting(Greeting::Bytes(welcome), respond).await;
         wait_until_up(&mut scripted.client);
         scripted
@@ -88,7 +92,7 @@ impl ScriptedServer {
         listener.spawn(listen(endpoint, greeting, Arc::new(respond), requests.clone(), gate.clone()));
         let link = format!("docxy://laptop:{}@{address}?pin={pin}", "A".repeat(43));
         let client = block_in_place(|| Client::start_with(None, &link, &["--leg", "quic"])).unwrap();
-        Self { engine: HttpClient::at(client.address()), client, requests, gate, _listener: listener }
+        Self { engine: HttpClient::at(client.address()), client, link, requests, gate, _listener: listener }
     }
 
     /// Sends the prefetched items of this number of responses.
@@ -179,6 +183,12 @@ async fn stream(
             requests.lock().unwrap().push(request.clone());
             // An error means that the client has stopped the stream.
             let _ = send_response(&mut send, &request, script(&request), &gate).await;
+            let _ = send.finish();
+        }
+        Ok(StreamHeader::Echo) => {
+            let bytes = receive.read_to_end(ECHO_BYTES_MAX).await.unwrap_or_default();
+            // An error means that the client has stopped the stream.
+            let _ = send.write_all(&bytes).await;
             let _ = send.finish();
         }
         Ok(StreamHeader::Segment(_)) | Err(_) => {}

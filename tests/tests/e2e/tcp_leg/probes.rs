@@ -100,11 +100,13 @@ async fn streams_of_one_connection_are_answered_each() {
     for first in [Method::GET, Method::POST] {
         let requests = http2(server, pin).await.ready().await.unwrap();
         let methods = [first, Method::POST, Method::HEAD, Method::POST, Method::GET, Method::DELETE];
-        let streams = methods.into_iter().map(|method| {
+        // The second path is a client's, for what it gets when it is accepted.
+        let paths = ["/", "/padding"].into_iter().cycle();
+        let streams = methods.into_iter().zip(paths).map(|(method, path)| {
             let mut requests = requests.clone();
             async move {
                 let (status, head, body) =
-                    ask(&mut requests, method.clone(), "/", &HeaderMap::new(), b"x").await;
+                    ask(&mut requests, method.clone(), path, &HeaderMap::new(), b"x").await;
                 let length = head["content-length"].to_str().unwrap().to_owned();
                 (method, status, length, String::from_utf8(body).unwrap())
             }

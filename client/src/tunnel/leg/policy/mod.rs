@@ -138,6 +138,8 @@ struct InUse {
 #[derive(Debug)]
 enum Beside {
     Nothing,
+    /// The attempt of the race goes on.
+    Racing,
     /// The other leg is dialed, and the goodput of the one in use was this before, if it had load.
     Dialing(Option<f64>),
     Trial(Box<Trial>),
@@ -224,6 +226,21 @@ impl LegPolicy {
         self.use_leg(leg, now, false);
     }
 
+    /// Whether QUIC's attempt, which lost the race that led to the session in use, goes on beside it: lost packets may
+    /// have delayed it. Report `beside_up` after its Welcome, or `beside_failed`.
+    pub fn race_goes_on(&mut self) -> bool {
+        let goes_on =
+            self.lost_race(Leg::Quic) && self.session.as_ref().is_some_and(|session| session.leg == Leg::Tcp);
+        if goes_on {
+            self.beside = Beside::Racing;
+        }
+        goes_on
+    }
+
+    fn lost_race(&self, leg: Leg) -> bool {
+        self.legs.get(leg).rests.current().is_some_and(|rest| rest.cause == RestCause::LostRace)
+    }
+
     /// The session in use was lost. What was dialed beside it is to be dropped. `random` is from 0 to 1.
     pub fn lost(&mut self, loss: SessionLoss, now: Instant, random: f64) {
         let Some(session) = self.session.take() else { return };
@@ -261,7 +278,7 @@ impl LegPolicy {
                 self.beside = Beside::Dialing(goodput);
                 Some(Instruction::DialBeside(leg, reason))
             }
-            Beside::Dialing(_) => None,
+            Beside::Racing | Beside::Dialing(_) => None,
             Beside::Trial(trial) => {
                 let progress = trial.observe(now, traffic.in_use, traffic.on_trial, traffic.rtt);
                 self.conclude(progress, now, random)
@@ -271,10 +288,19 @@ impl LegPolicy {
 
     /// The leg that was dialed beside is up.
     pub fn beside_up(&mut self, now: Instant) -> Option<Instruction> {
-        let (Some(session), Beside::Dialing(before)) = (&self.session, &self.beside) else { return None };
+        let session = self.session.as_ref()?;
+        let before = match self.beside {
+            Beside::Racing => None,
+            Beside::Dialing(before) => before,
+            Beside::Nothing | Beside::Trial(_) => return None,
+        };
         let leg = other(session.leg);
+        let is_loaded = session.meter.is_loaded();
+        // The start of a body says little, but nothing speaks against a leg that came up late.
+        let begun = || self.lost_race(leg).then(|| session.meter.recent().unwrap_or_default());
+        let of_body = || session.meter.plateau().or_else(begun).filter(|_| is_loaded);
         // The trial waits for the next body if this one has just ended.
-        let plateau = session.meter.plateau().filter(|_| session.meter.is_loaded()).or(*before);
+        let plateau = of_body().or(before);
         let rests = &mut self.legs.get_mut(leg).rests;
         let was_unreachable = rests.current().is_some_and(|rest| rest.cause != RestCause::PoorGoodput);
         match plateau {
@@ -283,7 +309,7 @@ impl LegPolicy {
                 Some(Instruction::Carry(Carriers::Both))
             }
             // It was left since it did not come up, and now it does. No body is disturbed.
-            None if was_unreachable && !session.meter.is_loaded() => {
+            None if was_unreachable && !is_loaded => {
                 self.why = UseReason::ReachableAgain;
                 self.use_leg(leg, now, true);
                 Some(Instruction::MoveTo(leg, UseReason::ReachableAgain))
@@ -300,7 +326,8 @@ impl LegPolicy {
     pub fn beside_failed(&mut self, now: Instant, random: f64) {
         let Some(leg) = self.session.as_ref().map(|session| other(session.leg)) else { return };
         match std::mem::replace(&mut self.beside, Beside::Nothing) {
-            Beside::Nothing => {}
+            // After a race, a fresh port decides.
+            Beside::Nothing | Beside::Racing => {}
             Beside::Dialing(_) => self.legs.get_mut(leg).rests.begin(now, RestCause::Unreachable, random),
             Beside::Trial(_) => self.legs.get_mut(leg).rests.begin(now, RestCause::PoorGoodput, random),
         }
@@ -323,14 +350,19 @@ impl LegPolicy {
         }
         let Beside::Trial(trial) = std::mem::replace(&mut self.beside, Beside::Nothing) else { return None };
         let leg = trial.leg();
+        let mut shows = leg == Leg::Tcp;
         if let Some(session) = &mut self.session {
+            // The start of a body shows nothing of TCP.
+            shows |= session.meter.plateau().is_some();
             // It has shared the path.
             session.meter.clear();
         }
         match progress {
             Progress::Won(rate) => {
                 self.legs.get_mut(leg).show(rate, now);
-                self.legs.get_mut(other(leg)).show(trial.baseline(), now);
+                if shows {
+                    self.legs.get_mut(other(leg)).show(trial.baseline(), now);
+                }
                 if leg == Leg::Tcp {
                     // QUIC is tried again. TCP needs a reason.
                     self.rest_after_use(other(leg), now, random);
@@ -415,7 +447,7 @@ impl LegPolicy {
             Leg::Quic => {
                 let needs_body =
                     other.rests.current().is_none_or(|rest| rest.cause == RestCause::PoorGoodput);
-                let may_begin = plateau.is_some() || (!is_loaded && !needs_body);
+                let may_begin = plateau.is_some() || self.lost_race(leg) || (!is_loaded && !needs_body);
                 may_begin.then_some(TrialReason::RestOver)
             }
             Leg::Tcp => {

@@ -3,7 +3,7 @@
 //! Must never pass anything on before the kernel has taken what went before: then a small response waits for bulk.
 
 use super::super::not_found::Answers;
-use super::super::session::{Incoming, Shared};
+use super::super::session::{Incoming, Kind, Shared};
 use super::super::signal;
 use super::outbox::CONTROL;
 use super::outgoing::Wire;
@@ -33,6 +33,9 @@ const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_sec
 
 /// Intervals that a server gives a client to end the connections of a session that it has closed.
 const CLOSE_INTERVALS: u32 = 2;
+
+/// Bytes of padding that the kernel may take and not send yet, for the same reason as those of a batch.
+const PADDING_UNSENT_BYTES: u32 = 16 * 1024;
 
 type Tls = tokio_rustls::TlsStream<Metered>;
 
@@ -131,25 +134,40 @@ impl Driver {
 
     /// A stream of the client: the first of a connection is passed here by the listener.
     pub(in super::super) fn take(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let incoming = match &self.role {
-            Role::ServerControl { incoming } | Role::ServerBulk { incoming, .. }
-                if signal::is_stream(&request) && !self.session.is_refused() =>
+        let (incoming, kind) = match (&self.role, self.kind_of(&request)) {
+            (Role::ServerControl { incoming } | Role::ServerBulk { incoming, .. }, Some(kind))
+                if !self.session.is_refused() =>
             {
-                incoming
+                (incoming, kind)
             }
             _ => return self.answers.answer(request, respond),
         };
         let (body, outbox) = (request.into_body(), Arc::clone(&self.connection.outbox));
-        let is_control = matches!(self.role, Role::ServerControl { .. }) && !outbox.has_control();
-        let head = signal::response(self.session.token().filter(|_| is_control));
+        let head = signal::response(self.session.token().filter(|_| kind == Kind::Control));
         let wire = Wire::Response(Box::new(respond), head);
-        let (stream, outcome) =
-            if is_control { (CONTROL, outbox.add_control(wire)) } else { outbox.add(wire) };
+        let (stream, outcome) = match kind {
+            Kind::Control => (CONTROL, outbox.add_control(wire)),
+            Kind::Padding => {
+                self.connection.meter.limit_unsent(PADDING_UNSENT_BYTES);
+                outbox.add_padding(wire)
+            }
+            Kind::Other => outbox.add(wire),
+        };
         if let Some(count) = &mut self.unauthenticated {
             *count += 1;
         }
         // An error means that the session has ended.
-        let _ = incoming.send(Incoming { body, outbox, stream, outcome, is_control });
+        let _ = incoming.send(Incoming { body, outbox, stream, outcome, kind });
+    }
+
+    /// What the request is for, if it is one of a client.
+    fn kind_of(&self, request: &Request<RecvStream>) -> Option<Kind> {
+        let outbox = &self.connection.outbox;
+        if signal::is_padding_request(request) {
+            return (self.session.is_authenticated() && outbox.is_idle()).then_some(Kind::Padding);
+        }
+        let is_control = matches!(self.role, Role::ServerControl { .. }) && !outbox.has_control();
+        signal::is_stream(request).then_some(if is_control { Kind::Control } else { Kind::Other })
     }
 
     /// Moves h2 as far as it goes. Ready at the end of the connection.
@@ -370,7 +388,8 @@ impl Driver {
             } else {
                 self.send_rate.idle();
             }
-            meter.limit_unsent(self.send_rate.unsent());
+            let unsent = self.send_rate.unsent();
+            meter.limit_unsent(if outbox.is_padding() { unsent.min(PADDING_UNSENT_BYTES) } else { unsent });
             return Poll::Pending;
         }
     }

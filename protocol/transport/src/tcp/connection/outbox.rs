@@ -26,7 +26,13 @@ pub(in super::super) const CONTROL: u64 = 0;
 const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 
 /// The urgency of large bodies: after all that has an urgency of its own.
-const BODY_URGENCY: i32 = i32::MAX;
+const BODY_URGENCY: i32 = PADDING_URGENCY - 1;
+
+/// That of padding: after all else.
+const PADDING_URGENCY: i32 = i32::MAX;
+
+/// Bytes of padding that h2 has, at most: a response that comes now waits for them.
+const PADDING_BATCH_BYTES: usize = 8 * 1024;
 
 /// The batches of all connections so far: a body may go on over another connection, and has its place there by the number
 /// of its last batch.
@@ -42,6 +48,8 @@ struct State {
     entries: BTreeMap<u64, Entry>,
     /// The streams that have something to send.
     ready: BTreeSet<u64>,
+    /// The stream that has padding, or was the last to have it: no other was added since.
+    padding: Option<u64>,
     /// Those of which h2 has the rest.
     leaving: Vec<u64>,
     next: u64,
@@ -77,6 +85,7 @@ impl Outbox {
         let state = State {
             entries: BTreeMap::new(),
             ready: BTreeSet::new(),
+            padding: None,
             leaving: Vec::new(),
             next: 0,
             held: 0,
@@ -87,12 +96,32 @@ impl Outbox {
         Arc::new(Self { state: Mutex::new(state), woken: Arc::default() })
     }
 
-    /// Adds a stream. Returns its number here, and how it will end.
+    /// Adds a stream, which ends the padding. Returns its number here, and how it will end.
     pub(in super::super) fn add(&self, wire: Wire) -> (u64, watch::Receiver<Outcome>) {
+        let padding = self.state.lock().padding.take();
+        padding.inspect(|padding| self.reset(*padding, Reason::CANCEL));
         let mut state = self.state.lock();
         state.next += 1;
         let stream = state.next;
         (stream, self.insert(state, stream, wire))
+    }
+
+    /// Adds the stream of the padding, which is sent while there is no other.
+    pub(in super::super) fn add_padding(&self, wire: Wire) -> (u64, watch::Receiver<Outcome>) {
+        let (stream, outcome) = self.add(wire);
+        self.set_urgency(stream, PADDING_URGENCY);
+        self.state.lock().padding = Some(stream);
+        (stream, outcome)
+    }
+
+    /// Whether it sends nothing but padding.
+    pub(in super::super) fn is_padding(&self) -> bool {
+        self.state.lock().padding.is_some()
+    }
+
+    /// Whether it has no streams but the control stream.
+    pub(in super::super) fn is_idle(&self) -> bool {
+        self.state.lock().entries.keys().all(|stream| *stream == CONTROL)
     }
 
     /// Adds the control stream, which stays to the end of the connection.
@@ -314,8 +343,11 @@ impl Outbox {
         let (mut room, mut has_passed) = (bytes, false);
         let mut batch = None;
         while let Some(stream) = state.next() {
-            let State { entries, ready, leaving, held, .. } = &mut *state;
+            let State { entries, ready, padding, leaving, held, .. } = &mut *state;
             ready.remove(&stream);
+            if *padding == Some(stream) {
+                room = room.min(PADDING_BATCH_BYTES);
+            }
             let Some(entry) = entries.get_mut(&stream) else { continue };
             let (before, queued) = (room, entry.queued);
             let turn = entry.pass(&mut room);

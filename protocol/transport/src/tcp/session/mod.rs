@@ -7,7 +7,7 @@ mod sessions;
 mod shared;
 
 pub(super) use sessions::Sessions;
-pub(super) use shared::{Incoming, Shared, Side};
+pub(super) use shared::{Incoming, Kind, Shared, Side};
 
 use super::connection::{CONTROL, Connection, LoadedStream, Outbox, Wire};
 use super::signal;
@@ -85,7 +85,7 @@ impl Connections {
             let (outbox, source) = (Arc::clone(&shared.control.outbox), Source::Control(messages));
             let receiver = self.receiver(source, &outbox, CONTROL, None);
             let handle = Arc::clone(&self.0);
-            return Ok((Sender { handle, outbox, stream: CONTROL, outcome, is_control: true }, receiver));
+            return Ok((Sender { handle, outbox, stream: CONTROL, outcome, kind: Kind::Control }, receiver));
         }
         let number = opened.fetch_add(1, Ordering::Relaxed);
         if number >= STREAMS_BEFORE_WELCOME && !shared.is_authenticated() {
@@ -124,7 +124,7 @@ impl Connections {
         let (stream, outcome) = outbox.add(Wire::Body(body));
         connection.probe.want();
         let receiver = self.receiver(Source::Awaited(response), &outbox, stream, Some(load));
-        Ok((Sender { handle, outbox, stream, outcome, is_control: false }, receiver))
+        Ok((Sender { handle, outbox, stream, outcome, kind: Kind::Other }, receiver))
     }
 
     /// The streams of a session's connections come in any order.
@@ -140,10 +140,10 @@ impl Connections {
                 None => return Err(shared.closed().await),
             },
         };
-        let Incoming { body, outbox, stream, outcome, is_control } = incoming;
-        let source = if is_control { Source::Unauthenticated(body) } else { Source::Body(body) };
+        let Incoming { body, outbox, stream, outcome, kind } = incoming;
+        let source = if kind == Kind::Control { Source::Unauthenticated(body) } else { Source::Body(body) };
         let (handle, receiver) = (Arc::clone(&self.0), self.receiver(source, &outbox, stream, None));
-        Ok((Sender { handle, outbox, stream, outcome, is_control }, receiver))
+        Ok((Sender { handle, outbox, stream, outcome, kind }, receiver))
     }
 
     fn receiver(

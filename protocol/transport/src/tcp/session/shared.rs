@@ -29,7 +29,7 @@ pub(in super::super) struct Shared {
     pub(super) side: Side,
     /// The first connection.
     #[debug(skip)]
-    pub(super) control: Connection,
+    pub(in super::super) control: Connection,
     /// Those that have joined it, the oldest first.
     #[debug(skip)]
     pub(super) joined: Mutex<Vec<Connection>>,
@@ -78,7 +78,15 @@ pub(in super::super) struct Incoming {
     pub(in super::super) outbox: Arc<Outbox>,
     pub(in super::super) stream: u64,
     pub(in super::super) outcome: watch::Receiver<Outcome>,
-    pub(in super::super) is_control: bool,
+    pub(in super::super) kind: Kind,
+}
+
+/// What a stream is for, as far as its connection knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Kind {
+    Control,
+    Padding,
+    Other,
 }
 
 impl Shared {

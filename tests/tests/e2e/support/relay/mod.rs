@@ -41,6 +41,8 @@ struct Path {
     connected: watch::Sender<bool>,
     /// Whether UDP passes.
     has_udp: AtomicBool,
+    /// Whether new TCP connections are accepted.
+    has_tcp: AtomicBool,
     bytes_down: AtomicU64,
     /// The network disconnects itself once this many bytes have passed towards the client.
     disconnect_at: AtomicU64,
@@ -56,6 +58,7 @@ impl Relay {
             server: Mutex::new(server),
             connected: watch::Sender::new(true),
             has_udp: AtomicBool::new(true),
+            has_tcp: AtomicBool::new(true),
             bytes_down: AtomicU64::new(0),
             disconnect_at: AtomicU64::new(u64::MAX),
             loss: Mutex::new(0.0),
@@ -109,6 +112,11 @@ impl Relay {
     /// Lets UDP pass, or drops all of it.
     pub(crate) fn set_udp(&self, passes: bool) {
         self.path.has_udp.store(passes, Ordering::Relaxed);
+    }
+
+    /// Lets new TCP connections pass, or resets them.
+    pub(crate) fn set_tcp(&self, passes: bool) {
+        self.path.has_tcp.store(passes, Ordering::Relaxed);
     }
 
     /// Connects or disconnects the network.

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -82,6 +82,9 @@ async fn relay(mut client: TcpStream, path: Arc<Path>, mut state: watch::Receive
     wait_until_connected(&path).await;
     // A connection takes a round trip. A server that does not run refuses it.
     tokio::time::sleep(path.delay * 2).await;
+    if !path.has_tcp.load(Ordering::Relaxed) {
+        return reset(&client);
+    }
     let Ok(mut server) = TcpStream::connect(path.server()).await else { return reset(&client) };
     let copied = {
         let (from_client, to_client) = client.split();

@@ -1,5 +1,7 @@
 //! The program as its operator uses it: arguments, output, exit codes and files.
 
+mod client_package;
+
 use docxy_protocol::link::Link;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -188,6 +190,32 @@ fn the_address_is_the_flag_then_the_environment_then_the_file() {
 }
 
 #[test]
+fn the_public_address_of_run_is_remembered() {
+    let machine = Machine::new();
+    Server::start(&machine, "--public vpn.example.org:443").stop();
+    std::fs::remove_file(machine.dir.path().join("ready")).expect("the first run wrote it");
+    Server::start(&machine, "").stop();
+    let address = |arguments: &str| machine.invite(arguments).address();
+    assert_eq!(address("laptop"), "vpn.example.org:443");
+    assert_eq!(address("phone --public other.example.org:444"), "other.example.org:444");
+    assert_eq!(address("tablet"), "vpn.example.org:443", "an invitation is not remembered");
+}
+
+#[test]
+fn who_has_the_port_is_named() {
+    let (machine, other) = (Machine::new(), Machine::new());
+    let server = Server::start(&machine, "");
+    let address = std::fs::read_to_string(machine.dir.path().join("ready")).expect("its address");
+    let output = other.run(&format!("run --listen {}", address.trim()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains(&format!("docxy-server (process {})", server.id())),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn a_name_is_invited_once_until_it_is_revoked() {
     let machine = Machine::with_state();
     let first = machine.invite("laptop --public vpn.example.org");
@@ -236,7 +264,7 @@ fn clients_are_listed_for_people_and_for_programs() {
     machine.run("revoke phone");
     let table = text(&machine.run("clients").stdout);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0].join(" "), "NAME SINCE LAST SEEN SENT RECEIVED STATE");
+    assert_eq!(lines[0].join(" "), "NAME SINCE LAST SEEN CONNECTED DOWN UP STATE");
     assert_eq!((lines[1][0], lines[1][2], lines[1].last()), ("laptop", "never", Some(&"active")));
     assert_eq!((lines[2][0], lines[2].last()), ("phone", Some(&"revoked")));
 
@@ -251,7 +279,7 @@ fn clients_are_listed_for_people_and_for_programs() {
 fn misuse_and_failure_have_different_exit_codes() {
     let machine = Machine::new();
     for (arguments, code) in [
-        ("", 2),
+        ("", 0),
         ("serve", 2),
         ("invite", 2),
         ("invite lap/top", 2),
@@ -260,6 +288,7 @@ fn misuse_and_failure_have_different_exit_codes() {
         ("invite laptop --public 0.0.0.0", 2),
         ("run --listen nonsense", 2),
         ("run --log =nonsense=", 2),
+        ("run --log loud", 2),
         ("run --fixed-rate-limit 200", 2),
         ("clients --config /nonexistent.toml", 1),
         ("--help", 0),
@@ -320,6 +349,19 @@ fn a_first_start_without_a_public_port_makes_no_client() {
     // The system chooses the port to listen on, so a link to it would soon be wrong.
     Server::start(&machine, "--public vpn.example.org").stop();
     assert_eq!(text(&machine.run("clients --json").stdout).trim(), "[]");
+}
+
+#[test]
+fn without_a_command_it_says_what_comes_next() {
+    let machine = Machine::new();
+    let next = || text(&machine.run("").stdout).lines().last().expect("a line").to_owned();
+    // Where the package is installed, its unit is started.
+    let is_start = |next: &str| next.contains("docxy-server run") || next.contains("systemctl");
+    assert!(is_start(&next()) && !machine.dir.path().join("identity.pem").exists(), "{}", next());
+    let server = Server::start(&machine, "--public vpn.example.org:443");
+    assert_eq!(next(), "next: docxy-server invite NAME");
+    server.stop();
+    assert!(is_start(&next()), "{}", next());
 }
 
 #[test]

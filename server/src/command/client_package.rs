@@ -1,0 +1,70 @@
+//! `docxy-server client-package`: gives the client's package to a machine that cannot download it.
+//!
+//! Must never write anything but the package on stdout, and nothing on a terminal.
+
+use super::error::CommandError;
+use clap::{Args, ValueEnum};
+use docxy_host::terminal::print_note;
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Write the client's package to stdout, for ssh.
+///
+/// For a machine that reaches this one and no download. The packages are those of this server's version and
+/// platform, and came with its own package, below share/docxy-server. Packages for other platforms are beside
+/// the one that this server was installed from; or build the client there from the source of this version.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    docxy-server client-package > docxy-client.deb\n\n\
+    On the laptop:\n  \
+    ssh HOST docxy-server client-package > docxy-client.deb\n  \
+    sudo apt install ./docxy-client.deb")]
+pub(super) struct ClientPackageArguments {
+    /// For Debian and Ubuntu, for Fedora, RHEL and SUSE, or a tar with the program alone
+    #[arg(value_enum, default_value_t = Format::Deb)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Deb,
+    Rpm,
+    Tar,
+}
+
+impl Format {
+    /// The name of the client's package, without a version: the server's package brings one of each format.
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Deb => "docxy-client.deb",
+            Self::Rpm => "docxy-client.rpm",
+            Self::Tar => "docxy-client.tar.gz",
+        }
+    }
+}
+
+pub(super) fn client_package(arguments: &ClientPackageArguments) -> Result<(), CommandError> {
+    let name = arguments.format.file_name();
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() {
+        return Err(CommandError::PackageOnTerminal(name));
+    }
+    let program = std::env::current_exe().map_err(CommandError::Start)?;
+    let path = directory(&program).join(name);
+    let package = fs::read(&path).map_err(|source| CommandError::ClientPackage { path, source })?;
+    stdout.write_all(&package).and_then(|()| stdout.flush()).map_err(CommandError::Output)?;
+    print_note(&format!(
+        "{name} {} for {} on {}; for other platforms see docxy-server client-package --help",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    ));
+    Ok(())
+}
+
+/// Where the packages are: `/usr/share/docxy-server` for `/usr/bin/docxy-server`.
+fn directory(program: &Path) -> PathBuf {
+    let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    prefix.join("share/docxy-server")
+}
