@@ -167,8 +167,8 @@ impl Machines {
         if !names(SERVER_RUN) {
             self.start(SERVER_RUN, "docxy-server run --public vpn.example.org", 61443)?;
         }
-        for Line { number, command } in lines {
-            self.type_in(command).with_context(|| format!("README.md, line {number}: {command}"))?;
+        for line @ Line { number, command } in lines {
+            self.type_in(line).with_context(|| format!("README.md, line {number}: {command}"))?;
             if command.contains("docxy-client join") && !names(CLIENT_RUN) {
                 self.start(CLIENT_RUN, CLIENT_RUN, 5080)?;
             }
@@ -178,7 +178,7 @@ impl Machines {
         Ok(())
     }
 
-    fn type_in(&mut self, line: &str) -> Result<()> {
+    fn type_in(&mut self, Line { number, command: line }: &Line) -> Result<()> {
         let words = line.trim_start_matches("sudo ");
         let policy = POLICIES.iter().find(|(first, _)| words.starts_with(first));
         let (first, policy) =
@@ -189,8 +189,8 @@ impl Machines {
             Policy::Server => to_end(self.shell(server, line)),
             Policy::Laptop => to_end(self.shell(laptop, line)),
             Policy::LaptopWithLink => {
-                let invite = self.shell(server, "docxy-server invite reader --public vpn.example.org");
-                let link = run(invite, COMMAND_TIMEOUT)?.succeeded()?;
+                let invite = format!("docxy-server invite line-{number} --public vpn.example.org");
+                let link = run(self.shell(server, &invite), COMMAND_TIMEOUT)?.succeeded()?;
                 to_end(self.shell_with_input(laptop, line, &link)?)
             }
             Policy::LaptopWithPassword => to_end(self.shell_with_input(laptop, line, PASSWORD)?),
