@@ -2,7 +2,7 @@
 //!
 //! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
 //! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers. A pull
-//! beside a running client uses the gateway of that one, by [`local_api`]. [`engine_config`] edits engines' own files.
+//! beside a running client uses the gateway of that one, by [`local_api`]. Both use the accounts of [`logins`]. [`engine_config`] edits engines' own files.
 //!
 //! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops
 //! reading stops the CDN; a dropped layer resets the streams below it.
@@ -35,6 +35,7 @@ mod exchange;
 pub mod frontend;
 pub mod gateway;
 pub mod local_api;
+pub mod logins;
 pub mod metadata;
 pub mod pull;
 pub mod settings;

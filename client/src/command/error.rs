@@ -1,11 +1,13 @@
 //! Why a command failed.
 
+use super::login::LoginError;
 use super::setup::SetupError;
 use crate::engine_config::engines::PlanError;
 use crate::engine_config::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
+use docxy_protocol::name::Registry;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,9 +35,11 @@ pub enum CommandError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
-    #[error("cannot read the link: {0}")]
+    #[error("cannot read the input: {0}")]
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
@@ -43,12 +47,22 @@ pub enum CommandError {
     UnknownServer { server: String, file: PathBuf },
     #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
     AmbiguousServer { server: String, candidates: Vec<String> },
+    #[error(
+        "--creds is an account of one registry, and these images are of {one} and {other}: pull them one by one"
+    )]
+    SeveralRegistries { one: Registry, other: Registry },
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,
 }
 
 impl CommandError {
+    /// The exit code: that of shells for a program that a signal has ended, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Interrupted) { 130 } else { 1 }
+    }
+
     /// The text for the user. A link that was typed where a name or a path belongs is not quoted.
     #[must_use]
     pub fn message(&self) -> String {

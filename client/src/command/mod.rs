@@ -6,6 +6,7 @@ mod arguments;
 mod error;
 mod join;
 mod links;
+mod login;
 mod pull;
 mod reload;
 mod run;
@@ -32,6 +33,8 @@ impl Arguments {
                 Some(LinksCommand::Remove { server }) => links::remove(&server, &flags),
                 Some(LinksCommand::Trust { server }) => links::trust(&server, &flags),
             },
+            Command::Login(arguments) => login::login(arguments, flags),
+            Command::Logout(arguments) => login::logout(&arguments, &flags),
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),

@@ -5,6 +5,7 @@ mod challenges;
 mod denied_images;
 mod hostile_registry;
 mod invitations;
+mod logins;
 mod operator_account;
 mod secrets;
 mod token;
