@@ -1,33 +1,43 @@
-//! What a user is told if a registry other than Docker Hub gives an image to no anonymous user.
+//! What a user is told if a registry other than Docker Hub gives an image to no anonymous user, or not to the account of
+//! `docxy-client login`.
 //!
-//! Must never promise what does not work: an account can be used for Docker Hub only.
+//! Must never promise what does not work: engines' own accounts can be used for Docker Hub only.
 
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::text::CleanText;
 
-/// A request for content that is sent without an account.
+/// A request for content for which the engine has no account that is sent.
 #[derive(Debug)]
 pub(crate) struct AnonymousContent {
     pub(crate) registry: Registry,
     pub(crate) repository: Repository,
     /// Whether the engine had a credential, which the registry must not receive.
     pub(crate) is_credential_withheld: bool,
+    /// The user of the login that was sent in its place, if there is one.
+    pub(crate) account: Option<String>,
 }
 
 impl AnonymousContent {
     /// Why the image was not fetched, and what to do. `said` is what the registry or its token service says.
     pub(crate) fn denial(&self, said: Option<&CleanText<500>>) -> String {
-        let Self { registry, repository, is_credential_withheld } = self;
+        let Self { registry, repository, is_credential_withheld, account } = self;
         let said = said.map(|said| format!(" ({registry} says: {said})")).unwrap_or_default();
+        if let Some(user) = account {
+            return format!(
+                "docxy: {registry} denied {repository} to the account {user}: it does not exist, or the account may not \
+                 read it, or its password is no longer valid{said}. Check the name, or log in again: docxy-client login \
+                 {registry}"
+            );
+        }
         let account = if *is_credential_withheld {
-            "The credential given to docxy was not sent, because docxy sends accounts to Docker Hub only"
+            "The credential given to docxy was not sent, because docxy sends accounts of engines to Docker Hub only"
         } else {
-            "No account was sent: docxy can use accounts for Docker Hub only"
+            "No account was sent"
         };
         format!(
             "docxy: {registry} denied anonymous access to {repository}: it is private, or does not exist{said}. \
-             {account}. Check the name. If the image is private, pull it on a machine that reaches {registry} \
-             directly, and move it here with `docker save` and `docker load`."
+             {account}. Check the name. If the image is private, log in where docxy-client runs: docxy-client login \
+             {registry}"
         )
     }
 }
@@ -41,7 +51,7 @@ mod tests {
         let said = CleanText::from("no seat");
         let denied = |is_credential_withheld, said| {
             let (registry, repository) = ("ghcr.io".parse().unwrap(), "priv/x".parse().unwrap());
-            AnonymousContent { registry, repository, is_credential_withheld }.denial(said)
+            AnonymousContent { registry, repository, is_credential_withheld, account: None }.denial(said)
         };
         let without = denied(false, None);
         let start =
@@ -53,7 +63,10 @@ mod tests {
             "{with}"
         );
         for text in [with, without] {
-            assert!(text.contains("Check the name.") && text.contains("`docker load`"), "{text}");
+            assert!(
+                text.contains("Check the name.") && text.contains("docxy-client login ghcr.io"),
+                "{text}"
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
 //! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers. A pull
-//! beside a running client uses the gateway of that one, by [`local_api`]. [`engine_config`] edits engines' own files,
-//! and [`doctor`] finds out what is wrong.
+//! beside a running client uses the gateway of that one, by [`local_api`]. Both use the accounts of [`logins`].
+//! [`engine_config`] edits engines' own files, and [`doctor`] finds out what is wrong.
 //!
 //! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops
 //! reading stops the CDN; a dropped layer resets the streams below it.
@@ -37,6 +37,7 @@ mod exchange;
 pub mod frontend;
 pub mod gateway;
 pub mod local_api;
+pub mod logins;
 pub mod metadata;
 pub mod pull;
 pub mod settings;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // If stderr fails too, the exit code reports the error.
             let _ = Stream::Stderr.write(&format!("docxy-client: {}\n", error.message()));
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -246,7 +246,7 @@ fn a_hangup_ends_a_pull_in_order_unless_it_is_ignored() {
             "{ignored}"
         );
         signal(if is_ignored { "TERM" } else { "HUP" }, child.id());
-        assert_eq!(child.wait().expect("it ends").code(), Some(1), "no signal has killed it");
+        assert_eq!(child.wait().expect("it ends").code(), Some(130), "no signal has killed it");
     }
 }
 
@@ -397,6 +397,11 @@ fn misuse_and_failure_have_different_exit_codes() {
         ("pull alpine --congestion down=95", 2),
         ("pull", 2),
         ("pull ALPINE", 2),
+        ("pull alpine busybox -o -", 1),
+        ("pull alpine --creds me:hunter2", 2),
+        ("login ghcr.io -u me:hunter2", 2),
+        ("login ghcr.io", 1),
+        ("logout ghcr.io", 1),
         ("pull alpine --platform linux", 2),
         ("run --config /nonexistent.toml", 1),
         ("--help", 0),

@@ -8,6 +8,7 @@ use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
 use crate::engine_config::engines::{ENGINES, Engine};
+use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -49,6 +50,8 @@ pub struct Arguments {
 pub(super) enum Command {
     Join(JoinArguments),
     Links(LinksArguments),
+    Login(LoginArguments),
+    Logout(LogoutArguments),
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
@@ -117,6 +120,45 @@ pub(super) enum LinksCommand {
     },
 }
 
+/// Use an account for a registry: engines on this machine then pull its private images by their plain names.
+///
+/// The registry verifies the account, through the tunnel, before it is kept: in the file `logins` beside the links,
+/// which only you may read, or in a credential helper (docker-credential-NAME). A running client uses it at once, and
+/// for engines on this machine that show no credential of their own: so every user of this machine can pull what the
+/// account can. It goes to trusted servers only, and what it opens is not written to the cache directory.
+///
+/// The password is read without echo, or from stdin. Many registries want an access token in its place: Docker Hub
+/// for accounts with a second factor, ghcr.io a personal access token with read:packages.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client login\n  docxy-client login ghcr.io -u me <token.txt\n  \
+    docxy-client login 1.dkr.ecr.eu-west-1.amazonaws.com --helper ecr-login\n  docxy-client login --import")]
+pub(super) struct LoginArguments {
+    /// The registry
+    #[arg(default_value = "docker.io", conflicts_with = "import")]
+    pub(super) registry: Registry,
+    /// The user's name
+    #[arg(short, long, value_parser = user)]
+    pub(super) user: Option<String>,
+    /// The program docker-credential-NAME keeps the password. Without --user, it has it already, or makes short-lived
+    /// ones, and is asked again when one is refused
+    #[arg(long, value_name = "NAME")]
+    pub(super) helper: Option<CredentialHelper>,
+    /// Take the logins of Docker from its config.json, with their credential helpers [default: that of this user]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["user", "helper"], value_parser = no_link)]
+    pub(super) import: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    pub(super) connection: ConnectionFlags,
+}
+
+/// Forget the account for a registry. A running client stops using it at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client logout ghcr.io")]
+pub(super) struct LogoutArguments {
+    /// The registry
+    #[arg(default_value = "docker.io")]
+    pub(super) registry: Registry,
+}
+
 /// Serve the registry API to engines on this machine, until SIGTERM or SIGINT.
 ///
 /// Engines use it as a mirror, or by naming it: 127.0.0.1:5080/library/alpine. It serves from the start and
@@ -149,27 +191,34 @@ pub(super) struct RunArguments {
 
 /// Fetch an image into a file that `docker load` and `podman load` take, or into an OCI layout.
 ///
-/// Needs no engine, and no running client. Everything is verified against the digest of the image;
-/// interrupted transfers are resumed. Public images only, for now.
+/// Needs no engine, and no running client. Everything is verified against the digest of the image; interrupted
+/// transfers are resumed. Until an image is complete, it is a hidden file beside its path, or, for stdout, in the
+/// folder for temporary files. A private image needs a login (docxy-client login), or --creds.
 ///
 /// If `docxy-client run` runs as the same user, its tunnel and its cache are used. It dials itself if
 /// --link-file, --congestion, --max-rate, --leg, --proxy, --cache or --config, or their variables, say something else than
 /// the running client has, or if that is of another version or refused by its servers. If it ends, the pull goes on with
 /// a tunnel of its own.
 ///
-/// On success stdout gets one line: the image with the digest of its reference, ` -> `, and the path.
+/// On success stdout gets one line for each image: it with the digest of its reference, ` -> `, and the path. With
+/// `-o -` that goes to stderr.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  docxy-client pull alpine:3.19 -o alpine.tar && docker load -i alpine.tar\n\n\
     prints when it is complete:\n  docker.io/library/alpine@sha256:… -> alpine.tar\n\n\
     More:\n  \
     docxy-client pull ghcr.io/owner/app --platform linux/arm64 -o app/   (an OCI layout)\n  \
-    skopeo copy oci:app docker://registry.lan/app"
+    skopeo copy oci:app docker://registry.lan/app\n  \
+    docxy-client pull alpine -o - | docker load\n  \
+    docxy-client pull ghcr.io/me/private --creds me <token.txt\n  \
+    docxy-client pull alpine busybox:1.36 -o images/   (several, into a directory that exists)"
 )]
 pub(super) struct PullArguments {
-    /// The image, as for docker: alpine, ghcr.io/owner/app:1.2, alpine@sha256:…
-    pub(super) image: ImageName,
-    /// Where to write it: a tar if the name ends in .tar, else a directory [default: as in alpine-latest.tar]
+    /// The images, as for docker: alpine, ghcr.io/owner/app:1.2, alpine@sha256:…
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(super) images: Vec<ImageName>,
+    /// Where to write it: stdout for -, a tar if the name ends in .tar, else a directory [default: as in
+    /// alpine-latest.tar]. For several images a directory that exists, in which each gets its default name
     #[arg(short, long, value_name = "PATH")]
     pub(super) output: Option<PathBuf>,
     /// The platform of a multi-platform image: OS/ARCH or OS/ARCH/VARIANT [default: Linux on the processor of
@@ -179,6 +228,10 @@ pub(super) struct PullArguments {
     /// Replace an existing image
     #[arg(long)]
     pub(super) force: bool,
+    /// Use this user's account, instead of a stored login. Its password is DOCXY_PASSWORD in the environment, or else
+    /// is read from a prompt or from stdin. All images must be of one registry
+    #[arg(long, value_name = "USER", value_parser = user)]
+    pub(super) creds: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub(super) quiet: bool,
@@ -202,7 +255,8 @@ pub(super) struct SetupArguments {
     /// The engine
     #[arg(value_parser = engines())]
     pub(super) engine: Option<&'static Engine>,
-    /// A registry; may be repeated [default: Docker Hub and the well-known ones that --print shows]
+    /// A registry; may be repeated [default: those that the server of a running client serves, or else Docker Hub and
+    /// the well-known ones that --print shows]
     #[arg(long = "registry", value_name = "R")]
     pub(super) registries: Vec<Registry>,
     /// Show the files as they would be, and change nothing. The engine need not be installed
@@ -221,6 +275,18 @@ pub(super) struct SetupArguments {
     /// the host's name in the engine's virtual machine]
     #[arg(long, value_name = "HOST", value_parser = via)]
     pub(super) via: Option<String>,
+}
+
+/// A user was not named alone.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "name the user alone, without a password, which other users of this machine could see: it is read from stdin"
+)]
+struct NotAUser;
+
+/// A user's name.
+fn user(text: &str) -> Result<String, NotAUser> {
+    if text.is_empty() || text.contains(':') { Err(NotAUser) } else { Ok(text.to_owned()) }
 }
 
 /// The names of the engines, with how far each was tried.
@@ -251,8 +317,8 @@ impl Arguments {
                 print_note(&format!("docxy-client: {MISPLACED_LINK}"));
                 std::process::exit(2);
             }
-            if let Some(why) = proxy_error(&error) {
-                print_note(&format!("docxy-client: --proxy: {why}"));
+            if let Some(why) = secret_error(&error) {
+                print_note(&format!("docxy-client: {why}"));
                 std::process::exit(2);
             }
             error.exit()
@@ -267,9 +333,11 @@ impl Arguments {
     }
 }
 
-/// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
-fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
-    error.source()?.downcast_ref()
+/// What is wrong with a proxy or a user. clap's own text quotes the argument, which may contain a password.
+fn secret_error(error: &clap::Error) -> Option<String> {
+    let source = error.source()?;
+    let of_proxy = source.downcast_ref::<ProxyUrlError>().map(|why| format!("--proxy: {why}"));
+    of_proxy.or_else(|| Some(source.downcast_ref::<NotAUser>()?.to_string()))
 }
 
 fn secret(text: &str) -> Result<Secret, Infallible> {

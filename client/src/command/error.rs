@@ -1,5 +1,6 @@
 //! Why a command failed.
 
+use super::login::LoginError;
 use super::setup::SetupError;
 use crate::engine_config::engines::PlanError;
 use crate::engine_config::journal::JournalError;
@@ -8,6 +9,7 @@ use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use docxy_host::service::ServiceError;
 use docxy_protocol::link::find_link;
+use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;
 use std::io;
 use std::path::PathBuf;
@@ -38,9 +40,11 @@ pub enum CommandError {
     Setup(#[from] SetupError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+    #[error(transparent)]
+    Login(#[from] LoginError),
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
-    #[error("cannot read the link: {0}")]
+    #[error("cannot read the input: {0}")]
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
@@ -52,12 +56,22 @@ pub enum CommandError {
     AmbiguousServer { server: String, candidates: Vec<String> },
     #[error("{0} {faults} found", faults = if *.0 == 1 { "fault" } else { "faults" })]
     Faults(usize),
+    #[error(
+        "--creds is an account of one registry, and these images are of {one} and {other}: pull them one by one"
+    )]
+    SeveralRegistries { one: Registry, other: Registry },
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,
 }
 
 impl CommandError {
+    /// The exit code: that of shells for a program that a signal has ended, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Interrupted) { 130 } else { 1 }
+    }
+
     /// The text for the user. A link that was typed where a name or a path belongs is not quoted.
     #[must_use]
     pub fn message(&self) -> String {

@@ -8,6 +8,7 @@ mod documentation;
 mod error;
 mod join;
 mod links;
+mod login;
 mod pull;
 mod reload;
 mod run;
@@ -37,6 +38,8 @@ impl Arguments {
                 Some(LinksCommand::Remove { server }) => links::remove(&server, &flags),
                 Some(LinksCommand::Trust { server }) => links::trust(&server, &flags),
             },
+            Command::Login(arguments) => login::login(arguments, flags),
+            Command::Logout(arguments) => login::logout(&arguments, &flags),
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),

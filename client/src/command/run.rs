@@ -9,6 +9,7 @@ use super::status_report::report_on_signal;
 use crate::frontend::{self, AllowedHosts, FrontendSettings};
 use crate::gateway::Gateway;
 use crate::local_api;
+use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::settings::{Flags, Settings, warn_of_open_links};
 use crate::tunnel::Tunnel;
@@ -42,7 +43,8 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
-        let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata);
+        let logins = Logins::open(settings.logins.clone());
+        let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata).with_logins(logins);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend = FrontendSettings {

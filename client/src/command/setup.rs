@@ -7,9 +7,11 @@ use super::error::CommandError;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::engine_config::journal::{Journal, JournalError, Step};
 use crate::engine_config::machine::Machine;
-use crate::engine_config::{Plan, REGISTRIES, Reload, Target};
-use crate::settings::{Flags, listen_port};
+use crate::engine_config::{Plan, Reload, Target};
+use crate::local_api::{self, RunningClient};
+use crate::settings::{Flags, GivenSettings, listen_port};
 use docxy_host::terminal::{print, print_note};
+use docxy_protocol::name::Registry;
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -23,11 +25,9 @@ pub enum SetupError {
 }
 
 pub(super) fn setup(arguments: SetupArguments, flags: &Flags) -> Result<(), CommandError> {
-    let listed =
-        || REGISTRIES.iter().map(|name| name.parse().expect("the names in the list are valid")).collect();
     let target = Target {
         port: listen_port(flags)?,
-        registries: if arguments.registries.is_empty() { listed() } else { arguments.registries.clone() },
+        registries: if arguments.registries.is_empty() { served() } else { arguments.registries.clone() },
         via: arguments.via.clone(),
         keep_fallback: arguments.keep_fallback,
     };
@@ -35,6 +35,18 @@ pub(super) fn setup(arguments: SetupArguments, flags: &Flags) -> Result<(), Comm
         Some(engine) => set_up(engine, &target, &arguments),
         None => detect(&target),
     }
+}
+
+/// The registries that the servers of a running client serve, or else those that a server usually serves.
+fn served() -> Vec<Registry> {
+    let found = tokio::runtime::Builder::new_current_thread().enable_all().build().ok().and_then(|runtime| {
+        runtime.block_on(async {
+            let sockets = local_api::socket_candidates();
+            let running = RunningClient::find(sockets, GivenSettings::default(), false).await?;
+            running.registries().await.ok().filter(|served| !served.is_empty())
+        })
+    });
+    found.unwrap_or_else(|| Registry::well_known().collect())
 }
 
 /// Says what could be done for each engine that is installed.

@@ -7,8 +7,9 @@ use super::{Check, Finding, Subject, Verdict};
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::engine_config::journal::{Journal, JournalError, State};
 use crate::engine_config::machine::{DockerStore, Machine};
-use crate::engine_config::{Plan, REGISTRIES, Target};
+use crate::engine_config::{Plan, Target};
 use docxy_host::directories::is_root;
+use docxy_protocol::name::Registry;
 
 /// An installed engine.
 #[derive(Debug)]
@@ -115,8 +116,8 @@ fn installed(engine: &Engine, machine: &Machine, port: u16) -> Installed {
 
 /// An engine by the config files of this user, or the system's.
 fn by_files(engine: &Engine, mut machine: Machine, port: u16) -> Installed {
-    let listed = REGISTRIES.iter().map(|name| name.parse().expect("the names in the list are valid"));
-    let target = Target { via: None, port, registries: listed.collect(), keep_fallback: false };
+    let registries = Registry::well_known().collect();
+    let target = Target { via: None, port, registries, keep_fallback: false };
     let mut plan = Plan::default();
     let standing = standing(engine, &target, &mut machine, &mut plan);
     let is_of_system = plan.files.iter().any(|file| file.path.starts_with("/etc"));

@@ -16,21 +16,6 @@ use docxy_protocol::name::Registry;
 use format::Format;
 use std::path::PathBuf;
 
-/// The registries that are set up without `--registry`.
-pub const REGISTRIES: [&str; 11] = [
-    "docker.io",
-    "ghcr.io",
-    "quay.io",
-    "gcr.io",
-    "registry.k8s.io",
-    "mcr.microsoft.com",
-    "public.ecr.aws",
-    "nvcr.io",
-    "lscr.io",
-    "docker.elastic.co",
-    "registry.gitlab.com",
-];
-
 /// What the user wants to be set up.
 #[derive(Debug, Clone)]
 pub struct Target {

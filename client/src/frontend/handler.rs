@@ -23,6 +23,7 @@ use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
@@ -44,11 +45,12 @@ impl Handler {
         &self.gateway
     }
 
-    /// Answers a request. A fault becomes an error response.
+    /// Answers a request that comes from this address. A fault becomes an error response.
     pub(super) async fn handle(
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
+        address: Option<SocketAddr>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
@@ -58,7 +60,7 @@ impl Handler {
         let span = tracing::info_span!("exchange", %method, path = shown_path);
         let is_pull = is_pull(&path);
         async {
-            let result = self.respond(request, busy).await;
+            let result = self.respond(request, busy, address).await;
             let ms = started.elapsed().as_millis();
             Ok(match result {
                 Ok(response) => {
@@ -85,6 +87,7 @@ impl Handler {
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
+        address: Option<SocketAddr>,
     ) -> Result<Response<ResponseBody>, Fault> {
         if request.version() < Version::HTTP_11 {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
@@ -92,7 +95,10 @@ impl Handler {
         }
         let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
-        let engine = Engine::new(busy.connection(), request.headers());
+        let mut engine = Engine::new(busy.connection(), request.headers());
+        if let Some(address) = address {
+            engine = engine.from_address(address.ip(), request.headers());
+        }
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),

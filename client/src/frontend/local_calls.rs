@@ -78,6 +78,7 @@ async fn accept(gateway: &Gateway, request: Request<Incoming>) -> Result<Call, S
 fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
     match operation {
         Operation::Check => iter([]).boxed(),
+        Operation::Registries => iter([message(&Message::Registries(gateway.served_registries()))]).boxed(),
         Operation::Send(request) => {
             let guard = gateway.transfers().begin(&request);
             let reasons = Box::pin(guard.wait_reasons());

@@ -147,7 +147,8 @@ async fn accept(
             Ok((stream, engine)) => {
                 // Further connections wait in the queue of the kernel.
                 let slot = slots.acquire().await;
-                let connection = connection(stream, Arc::clone(handler), Arc::clone(&slot), drain.clone());
+                let connection =
+                    connection((stream, engine), Arc::clone(handler), Arc::clone(&slot), drain.clone());
                 let connection = graceful.watch(connection);
                 let span = tracing::info_span!("engine", engine = engine.map(tracing::field::display));
                 let work = async move {
@@ -174,7 +175,7 @@ async fn accept(
 }
 
 fn connection(
-    stream: Either<TcpStream, UnixStream>,
+    (stream, engine): Accepted,
     handler: Arc<Handler>,
     slot: Arc<ConnectionSlot>,
     drain: CancellationToken,
@@ -186,7 +187,7 @@ fn connection(
             let response = if is_private && request.uri().path() == local_api::PATH {
                 local_calls::respond(handler.gateway(), request, drain).await.map(EitherBody::Right)
             } else {
-                handler.handle(request, &busy).await?.map(EitherBody::Left)
+                handler.handle(request, &busy, engine).await?.map(EitherBody::Left)
             };
             Ok::<_, Infallible>(response.map(|body| keep_busy(body, busy)))
         }

@@ -7,6 +7,7 @@
 
 use super::responses::{self, ResponseBody};
 use crate::denied::AnonymousContent;
+use crate::gateway::UsedAccount;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, WITHHELD_TOKEN};
 use docxy_protocol::challenge::Challenge;
@@ -33,11 +34,12 @@ impl AnonymousContent {
             Authorization::Basic(_) if !registry.is_docker_hub() => true,
             _ => return None,
         };
-        Some(Self { registry: registry.clone(), repository, is_credential_withheld })
+        Some(Self { registry: registry.clone(), repository, is_credential_withheld, account: None })
     }
 
     /// The response that the engine receives. Only a refusal is changed.
-    pub(super) async fn explain(self, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    pub(super) async fn explain(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        self.account = response.extensions().get().map(|UsedAccount(user)| user.clone());
         if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return response;
         }
@@ -50,7 +52,7 @@ impl AnonymousContent {
         let headers = &mut head.headers;
         // A response to `HEAD` has no body.
         let said = said.or_else(|| description(headers));
-        if self.registry.is_docker_hub() {
+        if self.registry.is_docker_hub() && self.account.is_none() {
             // It has accounts, and says itself what it denies.
             Challenge::change_bearer(headers, |challenge| match challenge.parameter("error") {
                 Some(_) => challenge,

@@ -88,8 +88,8 @@ pub(super) fn public_token(is_credential_withheld: bool) -> Response<ResponseBod
 /// The response to a login to a registry that no account can be sent to.
 pub(super) fn login_refused(registry: &Registry) -> Response<ResponseBody> {
     let words = format_args!(
-        "docxy: this account was not sent to {registry}, because docxy sends accounts to Docker Hub only. Public images \
-         of {registry} need no login"
+        "docxy: this account was not sent to {registry}, because docxy sends accounts of engines to Docker Hub only. \
+         Public images of {registry} need no login, and for others there is: docxy-client login {registry}"
     );
     json_bytes(StatusCode::FORBIDDEN, error_body::denied(words))
 }

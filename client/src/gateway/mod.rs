@@ -7,11 +7,13 @@ pub(crate) use crate::rate_limit::ReportedLimit;
 pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
+pub(crate) use account::UsedAccount;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
 pub use report::{ServerReport, TunnelState};
 pub use response_deadline::ResponseDeadline;
 
+mod account;
 mod anonymous;
 mod credential_use;
 mod engine;
@@ -23,6 +25,7 @@ use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
 use crate::exchange::{self, ExchangeError};
 use crate::local_api::RunningClient;
+use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
@@ -35,6 +38,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +57,7 @@ pub struct Gateway {
     context: TransferContext,
     credential_use: CredentialUse,
     used_up_limits: UsedUpLimits,
+    logins: Logins,
 }
 
 impl Gateway {
@@ -69,7 +74,18 @@ impl Gateway {
             metadata,
             counters: TransferCounters::default(),
         };
-        Self { context, credential_use: CredentialUse::default(), used_up_limits: UsedUpLimits::default() }
+        Self {
+            context,
+            credential_use: CredentialUse::default(),
+            used_up_limits: UsedUpLimits::default(),
+            logins: Logins::default(),
+        }
+    }
+
+    /// The same with these logins, for engines on this machine that show no credential.
+    #[must_use]
+    pub fn with_logins(self, logins: Logins) -> Self {
+        Self { logins, ..self }
     }
 
     /// The same beside a running client, which serves blobs until a session is requested.
@@ -103,6 +119,15 @@ impl Gateway {
         let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
         let states = self.context.tunnel.servers();
         states.iter().map(|state| ServerReport::of(state, is_used(state))).collect()
+    }
+
+    /// The registries that the connected servers serve.
+    pub(crate) fn served_registries(&self) -> Vec<Registry> {
+        let states = self.context.tunnel.servers();
+        let welcomes = states.iter().filter_map(|state| state.session()?.welcome());
+        let served: BTreeSet<_> =
+            welcomes.flat_map(|(welcome, _)| welcome.registries.iter().cloned()).collect();
+        served.into_iter().collect()
     }
 
     /// The tasks of this process. A number that keeps growing is a leak.
@@ -167,8 +192,11 @@ impl Gateway {
     ) -> Result<Response<Transfer>, Fault> {
         engine.name().inspect(|name| self.context.counters.engines.increment(name));
         let request = request.without_foreign_credentials();
-        let guard = self.context.registry.begin(&request);
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
+        if !has_credential && let Some(login) = self.login_for(&request, engine).await {
+            return self.send_with_login(request, login, deadline).await;
+        }
+        let guard = self.context.registry.begin(&request);
         if anonymous::is_for_content(&request) && !has_credential {
             return self.send_anonymously(request, deadline, guard).await;
         }

@@ -14,6 +14,7 @@ use crate::settings::GivenSettings;
 use docxy_host::directories::CLIENT_RUNTIME;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::Request;
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ pub(crate) struct Call {
 pub(crate) enum Operation {
     /// Whether it would serve this command. There is no message in the response.
     Check,
+    /// The registries that its servers serve.
+    Registries,
     /// The response of the registry.
     Send(Request),
     /// These bytes of the blob that the request is for.
@@ -90,6 +93,8 @@ pub(crate) enum Operation {
 pub(crate) enum Message {
     /// The head of the response to [`Operation::Send`].
     Head { status: u16, headers: Headers },
+    /// The response to [`Operation::Registries`].
+    Registries(Vec<Registry>),
     /// So many bytes of the body follow.
     Bytes(u32),
     /// Why the response or its body waits, or that it continues.

@@ -8,6 +8,7 @@ use crate::settings::GivenSettings;
 use bytes::{Bytes, BytesMut};
 use docxy_host::private_socket;
 use docxy_protocol::frame;
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::Request;
 use futures_util::stream::TryStreamExt as _;
 use http::{Response, StatusCode, header};
@@ -55,6 +56,17 @@ impl RunningClient {
             }
         }
         None
+    }
+
+    /// The registries that its servers serve; none if it is not connected.
+    ///
+    /// # Errors
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended.
+    pub(crate) async fn registries(&self) -> Result<Vec<Registry>, ExchangeError> {
+        match self.call(Operation::Registries).await.map_err(lost)?.message(drop).await? {
+            Message::Registries(registries) => Ok(registries),
+            _ => Err(lost(UNEXPECTED)),
+        }
     }
 
     /// The registry's response to a request. Calls `waits` with the reason if it waits, and with `None` if it continues.

@@ -95,7 +95,7 @@ mod tests {
             let staged = StagedImage::begin(&destination, entries.to_vec()).unwrap();
             let registry = FakeRegistry::with_blob(&content, end.clone());
             let image: ImageName = "alpine".parse().unwrap();
-            let source = ImageSource::new(&registry, &image, None);
+            let source = ImageSource::new(&registry, &image, None, None);
             let progress = Progress::quiet();
             let mut progress = progress.blob("layer", &digest, blob.size);
             let writer = staged.writer("blob").unwrap();

@@ -83,6 +83,14 @@ impl Connection {
         }
     }
 
+    /// The response to a request of this program: see [`RegistryClient::send`].
+    ///
+    /// # Errors
+    /// A fault that names the hop that failed.
+    pub async fn request(&self, request: Request) -> Result<Response<Bytes>, Fault> {
+        RegistryClient::send(&self, request).await
+    }
+
     fn has_link(&self) -> bool {
         !self.tunnel.config().links.is_empty()
     }

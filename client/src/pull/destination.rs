@@ -6,6 +6,7 @@ use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Reference;
 use docxy_protocol::platform::Platform;
 use std::fs::Metadata;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 /// Why an image cannot be written there.
@@ -22,9 +23,15 @@ pub enum DestinationError {
     #[error("{} would be compressed twice: a name that ends in .tar makes an archive, any other a \
              directory", .0.display())]
     Compressed(PathBuf),
-    /// As many programs name stdout.
-    #[error("docxy-client pull cannot write to stdout: name a file that ends in .tar with -o, and load that")]
-    Stdout,
+    /// A tar is nothing for a person to read.
+    #[error("stdout is a terminal: redirect it, as in docxy-client pull alpine -o - | docker load")]
+    Terminal,
+    /// Several images cannot be one file.
+    #[error("several images need a directory that exists, and {} is none", .0.display())]
+    Several(PathBuf),
+    /// Two images have the same name.
+    #[error("two images would be written to {}: pull them one by one, with -o", .0.display())]
+    Twice(PathBuf),
     /// Not the name of a new file.
     #[error("{} is not a name for a new file or directory", .0.display())]
     NoName(PathBuf),
@@ -38,6 +45,8 @@ pub enum DestinationError {
 pub(super) enum OutputFormat {
     /// One file that engines load.
     Tar,
+    /// The same on stdout, once it is complete.
+    Stdout,
     /// An OCI layout.
     Directory,
 }
@@ -51,14 +60,17 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// A destination: a tar if the path ends in `.tar`, else a directory. With `force`, an earlier image may
-    /// be replaced.
+    /// A destination: stdout if the path is `-`, a tar if it ends in `.tar`, else a directory. With `force`, an earlier
+    /// image may be replaced.
     ///
     /// # Errors
     /// If the path cannot be written to.
     pub fn new(path: PathBuf, force: bool) -> Result<Self, DestinationError> {
         if path.as_os_str() == "-" {
-            return Err(DestinationError::Stdout);
+            if std::io::stdout().is_terminal() {
+                return Err(DestinationError::Terminal);
+            }
+            return Ok(Self { path, format: OutputFormat::Stdout, replaces: false });
         }
         let Some(name) = path.file_name() else {
             return Err(DestinationError::NoName(path));
@@ -80,18 +92,31 @@ impl Destination {
         match directory.metadata() {
             Ok(metadata) if metadata.is_dir() => Ok(destination),
             Ok(_) => Err(DestinationError::Directory {
-                path: directory.to_owned(),
+                path: directory,
                 source: std::io::ErrorKind::NotADirectory.into(),
             }),
-            Err(source) => Err(DestinationError::Directory { path: directory.to_owned(), source }),
+            Err(source) => Err(DestinationError::Directory { path: directory, source }),
         }
     }
 
-    /// Its parent directory.
-    pub(super) fn directory(&self) -> &Path {
+    /// Its path, for the user.
+    #[must_use]
+    pub fn display(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
+    /// Whether it is stdout.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
+        self.format == OutputFormat::Stdout
+    }
+
+    /// Where it is written until it is complete: its parent directory.
+    pub(super) fn directory(&self) -> PathBuf {
         match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
+            _ if self.is_stdout() => std::env::temp_dir(),
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
         }
     }
 }
@@ -100,7 +125,7 @@ impl OutputFormat {
     /// A mistyped `-o` must not delete a home directory.
     fn check_replaceable(self, path: &Path, found: &Metadata) -> Result<(), DestinationError> {
         let (is_ours, kind) = match self {
-            Self::Tar => (found.is_file(), "a file"),
+            Self::Tar | Self::Stdout => (found.is_file(), "a file"),
             Self::Directory => (found.is_dir() && path.join("oci-layout").is_file(), "an OCI layout"),
         };
         if is_ours { Ok(()) } else { Err(DestinationError::NotReplaceable { path: path.to_owned(), kind }) }
@@ -135,13 +160,6 @@ mod tests {
         ] {
             let platform: Option<Platform> = platform.map(|p| p.parse().unwrap());
             assert_eq!(default_name(&image.parse().unwrap(), platform.as_ref()), expected);
-        }
-    }
-
-    #[test]
-    fn stdout_is_not_taken_for_a_directory() {
-        for force in [false, true] {
-            assert!(matches!(Destination::new("-".into(), force), Err(DestinationError::Stdout)));
         }
     }
 

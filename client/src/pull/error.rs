@@ -31,8 +31,11 @@ pub enum PullError {
     #[error("{0}: choose one of these with --platform")]
     Platform(#[from] PlatformError),
     /// An index names other indexes, and these others, without end.
-    #[error("the image is in too many indexes that name each other: docxy reads {limit}")]
-    TooManyIndexes { limit: usize },
+    #[error(
+        "the image is in too many indexes, one in another: docxy reads {indexes} of them, or {mib} MiB. Name the image \
+         itself by its digest"
+    )]
+    TooManyIndexes { indexes: usize, mib: usize },
     /// An image without an index is for another platform.
     #[error("the image is for {found} only, not for {wanted}")]
     OtherPlatform { wanted: String, found: String },

@@ -6,7 +6,7 @@ use super::error::PullError;
 use crate::denied::AnonymousContent;
 use crate::gateway::TransferEvent;
 use bytes::Bytes;
-use docxy_protocol::authorization::Authorization;
+use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::digester::Digester;
 use docxy_protocol::error_body;
 use docxy_protocol::fault::Fault;
@@ -23,8 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::fmt::Display;
 
 /// How an account is used.
-const BY_AN_ENGINE: &str = "docxy-client pull has no accounts yet, so pull the image with an engine through \
-                            `docxy-client run`, after `docker login 127.0.0.1:5080`";
+const WITH_AN_ACCOUNT: &str = "docxy-client login, or docxy-client pull --creds USER";
 
 /// The bytes of a blob, from its first to its last, and why they wait.
 pub(super) type BlobEvents<'a> = BoxStream<'a, Result<TransferEvent, Fault>>;
@@ -44,6 +43,7 @@ pub(super) struct ImageSource<'a, A> {
     image: &'a ImageName,
     /// The platform that is pulled.
     platform: Platform,
+    login: Option<Login>,
 }
 
 /// A manifest that matches its digest.
@@ -55,9 +55,14 @@ pub(super) struct VerifiedManifest {
 }
 
 impl<'a, A: RegistryClient> ImageSource<'a, A> {
-    /// The repository of an image, for this platform, or that of this machine.
-    pub(super) fn new(client: A, image: &'a ImageName, platform: Option<Platform>) -> Self {
-        Self { client, image, platform: platform.unwrap_or_else(Platform::local) }
+    /// The repository of an image, for this platform, or that of this machine, as this account sees it.
+    pub(super) fn new(
+        client: A,
+        image: &'a ImageName,
+        platform: Option<Platform>,
+        login: Option<Login>,
+    ) -> Self {
+        Self { client, image, platform: platform.unwrap_or_else(Platform::local), login }
     }
 
     /// A manifest, by tag or by digest.
@@ -114,16 +119,24 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
         let ImageName { registry, repository, .. } = self.image.clone();
         let message = match said {
             said if is_denied && !registry.is_docker_hub() => {
-                let content = AnonymousContent { registry, repository, is_credential_withheld: false };
+                let content = AnonymousContent {
+                    registry,
+                    repository,
+                    is_credential_withheld: false,
+                    account: self.login.as_ref().map(|login| login.user.clone()),
+                };
                 format!(": {}", content.denial(said.as_ref()))
             }
             // Docker Hub responds the same for private and missing images.
             said if is_denied => {
-                format!("{}\nIs the name right? If the image is private: {BY_AN_ENGINE}", after_colon(said))
+                format!(
+                    "{}\nIs the name right? If the image is private: {WITH_AN_ACCOUNT}",
+                    after_colon(said)
+                )
             }
             // The server advises an account.
             said if status == StatusCode::TOO_MANY_REQUESTS && registry.is_docker_hub() => {
-                format!("{}\nTo use an account: {BY_AN_ENGINE}", after_colon(said))
+                format!("{}\nTo use an account: {WITH_AN_ACCOUNT}", after_colon(said))
             }
             said => after_colon(said),
         };
@@ -142,7 +155,7 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             headers.append(name, value);
         }
         Request::new(self.image.registry.clone(), operation)
-            .with_authorization(Authorization::Public)
+            .with_authorization(self.login.clone().map_or(Authorization::Public, Authorization::Login))
             .with_headers(Headers::filter_request(&headers))
     }
 }
@@ -177,7 +190,7 @@ mod tests {
         reference: &str,
     ) -> Result<VerifiedManifest, PullError> {
         let image = image();
-        ImageSource::new(&FakeRegistry::new(responses), &image, None)
+        ImageSource::new(&FakeRegistry::new(responses), &image, None, None)
             .manifest(&reference.parse().unwrap())
             .await
     }
@@ -213,20 +226,20 @@ mod tests {
             "{error:?}"
         );
         let used_up = manifest(vec![response(429, body)], "latest").await.unwrap_err().to_string();
-        assert!(used_up.contains("429") && used_up.contains("pull has no accounts yet"), "{used_up}");
+        assert!(used_up.contains("429") && used_up.contains("docxy-client login"), "{used_up}");
         let error = manifest(vec![response(404, "<html>")], "latest").await.unwrap_err().to_string();
         assert!(error.ends_with("the registry responded 404 Not Found"), "{error}");
     }
 
     #[tokio::test]
-    async fn no_account_is_advised_for_a_registry_that_cannot_receive_one() {
+    async fn a_login_is_advised_for_a_private_image() {
         for (status, body, said) in [
             (401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"log in"}]}"#, " (ghcr.io says: log in)"),
             (403, "", ""),
         ] {
             let image = "ghcr.io/priv/x".parse().unwrap();
             let client = FakeRegistry::new(vec![response(status, body)]);
-            let error = ImageSource::new(&client, &image, None)
+            let error = ImageSource::new(&client, &image, None, None)
                 .manifest(&image.reference)
                 .await
                 .unwrap_err()
@@ -234,7 +247,7 @@ mod tests {
             let words = format!(
                 ": docxy: ghcr.io denied anonymous access to priv/x: it is private, or does not exist{said}. No account"
             );
-            assert!(error.contains(&words) && !error.contains("login"), "{error}");
+            assert!(error.contains(&words) && error.contains("docxy-client login ghcr.io"), "{error}");
         }
     }
 

@@ -20,6 +20,7 @@ pub use destination::{Destination, DestinationError, default_name};
 pub use error::PullError;
 pub use progress::Progress;
 
+use docxy_protocol::authorization::Login;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
@@ -33,6 +34,8 @@ pub struct PullRequest {
     pub image: ImageName,
     /// The platform; that of this machine if `None`.
     pub platform: Option<Platform>,
+    /// The account to use.
+    pub login: Option<Login>,
     /// Where to write it.
     pub destination: Destination,
 }
@@ -48,6 +51,7 @@ pub async fn pull(
     connection: &Connection,
     progress: &Progress,
 ) -> Result<Digest, PullError> {
-    let source = ImageSource::new(connection, &pull_request.image, pull_request.platform.clone());
+    let PullRequest { image, platform, login, .. } = pull_request;
+    let source = ImageSource::new(connection, image, platform.clone(), login.clone());
     Pull { pull_request, source, progress }.run().await
 }

@@ -67,6 +67,11 @@ impl Progress {
         }
     }
 
+    /// Calls `print`, which writes to the terminal, while no bar is there.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.all.suspend(print)
+    }
+
     /// Starts the total bar for this many bytes.
     pub(super) fn begin(&self, bytes: u64) {
         self.all.add(self.total.clone()).set_style(style(TOTAL_TEMPLATE));
@@ -89,6 +94,7 @@ impl Progress {
 
     /// All bytes were received in this time.
     pub(super) fn end(&self, bytes: u64, time: Duration) {
+        self.all.remove(&self.total);
         self.print(&format!("done: {}", amount(bytes, time)));
     }
 }

@@ -20,8 +20,10 @@ use std::time::Instant;
 /// Maximum number of concurrent downloads. One uses the path; the others use its idle times.
 const CONCURRENT_BLOBS: usize = 4;
 
-/// Maximum number of indexes that are read for one image. Real ones are at most one in another.
-const INDEXES_MAX: usize = 8;
+/// Maximum number of indexes that are read for one image, and of their bytes. Real ones are at most one in another; with
+/// this, a hostile registry keeps a pull busy for minutes and not for ever.
+const INDEXES_MAX: usize = 1000;
+const INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
 const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -67,9 +69,13 @@ impl<A: RegistryClient> Pull<'_, A> {
     async fn resolve(&self, top: VerifiedManifest) -> Result<RootManifest, PullError> {
         let (mut verified, mut chosen) = (top, None);
         let wanted = self.pull_request.platform.clone().unwrap_or_else(Platform::local);
-        let (mut offered, mut nested) = (Vec::new(), VecDeque::new());
+        let (mut offered, mut nested, mut read) = (Vec::new(), VecDeque::new(), 0);
         for _ in 0..INDEXES_MAX {
             let VerifiedManifest { digest, bytes, manifest } = verified;
+            read += bytes.len();
+            if read > INDEX_BYTES_MAX {
+                break;
+            }
             let entry = match manifest {
                 Manifest::Image(manifest) => {
                     let platform = chosen.and_then(|entry: Descriptor| entry.platform);
@@ -95,7 +101,7 @@ impl<A: RegistryClient> Pull<'_, A> {
             check(&what, bytes(entry.size), bytes(verified.bytes.len() as u64))?;
             chosen = Some(entry);
         }
-        Err(PullError::TooManyIndexes { limit: INDEXES_MAX })
+        Err(PullError::TooManyIndexes { indexes: INDEXES_MAX, mib: INDEX_BYTES_MAX >> 20 })
     }
 
     /// Creates all files, and writes the known ones.
@@ -151,7 +157,9 @@ impl<A: RegistryClient> Pull<'_, A> {
     }
 
     fn disk(&self, source: io::Error) -> PullError {
-        PullError::write(&self.pull_request.destination.path, source)
+        let destination = &self.pull_request.destination;
+        let path = if destination.is_stdout() { destination.directory() } else { destination.path.clone() };
+        PullError::write(&path, source)
     }
 }
 
@@ -165,4 +173,37 @@ fn blobs(manifest: &ImageManifest) -> Vec<(&'static str, &Descriptor)> {
     }
     all.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_registry::{FakeRegistry, response};
+    use super::*;
+    use crate::pull::Destination;
+    use docxy_protocol::digester::Digester;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn indexes_without_end_are_an_error() {
+        let (mut index, mut responses) = (json!({ "schemaVersion": 2, "manifests": [] }), Vec::new());
+        for _ in 0..=INDEXES_MAX {
+            let text = index.to_string();
+            let digest = Digester::sha256().digest(text.as_bytes());
+            let media_type = "application/vnd.oci.image.index.v1+json";
+            let entry = json!({ "mediaType": media_type, "digest": digest, "size": text.len() });
+            index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [entry] });
+            responses.push(response(200, &text));
+        }
+        responses.push(response(200, &index.to_string()));
+        responses.reverse();
+        let dir = tempfile::tempdir().unwrap();
+        let destination = Destination::new(dir.path().join("image.tar"), false).unwrap();
+        let image = "alpine".parse().unwrap();
+        let pull_request = PullRequest { image, platform: None, login: None, destination };
+        let registry = FakeRegistry::new(responses);
+        let source = ImageSource::new(&registry, &pull_request.image, None, None);
+        let pull = Pull { pull_request: &pull_request, source, progress: &Progress::quiet() };
+        let error = pull.run().await.unwrap_err();
+        assert!(matches!(error, PullError::TooManyIndexes { .. }), "{error}");
+    }
 }

@@ -7,7 +7,7 @@ use super::error::PullError;
 use super::tar_plan::{TarEntry, TarPlan};
 use std::collections::HashMap;
 use std::fs::{File, Metadata, Permissions};
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
@@ -39,14 +39,17 @@ pub(super) struct EntryWriter {
 impl StagedImage {
     /// Creates the files for these entries.
     pub(super) fn begin(destination: &Destination, entries: Vec<TarEntry>) -> io::Result<Self> {
-        remove_abandoned(destination.directory());
+        let parent = destination.directory();
+        remove_abandoned(&parent);
         let mut builder = Builder::new();
         builder.prefix(PREFIX);
         match destination.format {
-            OutputFormat::Tar => {
-                // The usual mode: the umask decides who may read it.
-                builder.permissions(Permissions::from_mode(0o666));
-                let file = builder.tempfile_in(destination.directory())?;
+            OutputFormat::Tar | OutputFormat::Stdout => {
+                if destination.format == OutputFormat::Tar {
+                    // The usual mode: the umask decides who may read it.
+                    builder.permissions(Permissions::from_mode(0o666));
+                }
+                let file = builder.tempfile_in(&parent)?;
                 lock(file.as_file());
                 let plan = TarPlan::new(&entries)?;
                 for (at, header) in &plan.headers {
@@ -58,7 +61,7 @@ impl StagedImage {
             }
             OutputFormat::Directory => {
                 builder.permissions(Permissions::from_mode(0o777));
-                let directory = builder.tempdir_in(destination.directory())?;
+                let directory = builder.tempdir_in(&parent)?;
                 let opened = File::open(directory.path())?;
                 lock(&opened);
                 Ok(Self::Directory { directory, _lock: opened })
@@ -90,17 +93,19 @@ impl StagedImage {
     pub(super) fn publish(self, destination: &Destination) -> Result<(), PullError> {
         let target = &destination.path;
         let published = match self {
+            Self::Tar { file, .. } if destination.is_stdout() => write_to_stdout(file.as_file()),
             Self::Tar { file, .. } if destination.replaces => {
                 file.persist(target).map(drop).map_err(|e| e.error)
             }
             Self::Tar { file, .. } => file.persist_noclobber(target).map(drop).map_err(|e| e.error),
             Self::Directory { directory, .. } if destination.replaces => {
-                replace(target, directory, destination.directory())
+                replace(target, directory, &destination.directory())
             }
             Self::Directory { directory, .. } => rename_into_place(directory, target),
         };
         published.map_err(|source| match target.symlink_metadata() {
-            Ok(_) if !destination.replaces => PullError::Exists(target.clone()),
+            Ok(_) if !destination.replaces && !destination.is_stdout() => PullError::Exists(target.clone()),
+            _ if destination.is_stdout() => PullError::write(Path::new("stdout"), source),
             _ => PullError::write(target, source),
         })
     }
@@ -118,6 +123,13 @@ impl EntryWriter {
         self.file.read_exact_at(&mut bytes, self.offset)?;
         Ok(bytes)
     }
+}
+
+fn write_to_stdout(mut file: &File) -> io::Result<()> {
+    file.seek(io::SeekFrom::Start(0))?;
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut file, &mut stdout)?;
+    stdout.flush()
 }
 
 /// Not all file systems have locks. Without them nothing is taken for abandoned.

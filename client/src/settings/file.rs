@@ -3,6 +3,7 @@
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
 use super::host_name::HostName;
+use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::Filter;
@@ -18,6 +19,7 @@ pub(super) struct ConfigFile {
     pub(super) listen: ListenAddresses,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
+    pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,
     pub(super) congestion: Option<Congestion>,

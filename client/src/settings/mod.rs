@@ -23,6 +23,7 @@ pub use link_store::{
 };
 pub use rates::RatesError;
 
+use crate::logins::CredentialHelper;
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::listen_address::ListenAddress;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// The file that the links are from; `None` if they are from the environment.
     pub link_file: Option<PathBuf>,
+    /// The file with the logins; `None` if there is no directory for it.
+    pub logins: Option<PathBuf>,
     /// The servers, and how to send to them.
     pub tunnel: TunnelConfig,
     /// What to log.
@@ -105,9 +108,9 @@ impl Settings {
             _ => None,
         };
         let links = load_links(flags, &config)?;
-        let ConnectionSettings { tunnel, cache, log } =
+        let ConnectionSettings { tunnel, cache, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, link_file, tunnel, log })
+        Ok(Self { listen, hosts, stall_timeout, cache, link_file, logins, tunnel, log })
     }
 }
 
@@ -118,6 +121,10 @@ pub struct ConnectionSettings {
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// The file with the logins; `None` if there is no directory for it.
+    pub logins: Option<PathBuf>,
+    /// The program that keeps the passwords of new logins, if the file does not.
+    pub credential_helper: Option<CredentialHelper>,
     /// What to log.
     pub log: Filter,
 }
@@ -152,6 +159,8 @@ impl ConnectionSettings {
     ) -> Result<Self, SettingsError> {
         let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
             flags.connection.clone();
+        // Beside the links.
+        let logins = link_file(&config).map(|links| links.with_file_name("logins"));
         let congestion = congestion.or(config.congestion).unwrap_or_default();
         let max_rate = max_rate.or(config.max_rate).unwrap_or_default();
         let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
@@ -159,7 +168,7 @@ impl ConnectionSettings {
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
-        Ok(Self { tunnel, cache, log })
+        Ok(Self { tunnel, cache, logins, credential_helper: config.credential_helper, log })
     }
 }
 

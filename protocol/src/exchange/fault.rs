@@ -73,7 +73,7 @@ pub enum FaultKind {
     MethodNotServed = 12,
     /// A `Host` that is not the client's: probably a foreign web page.
     HostNotServed = 11,
-    /// A registry that is not on the server's list.
+    /// A registry, or a repository of it, that the server's operator has not allowed.
     RegistryNotServed = 10,
     /// There is no connection at the moment.
     Down = 7,

@@ -133,6 +133,25 @@ impl Registry {
         Self("docker.io".into())
     }
 
+    /// The registries that most people use: a server without a list of its own serves them.
+    pub fn well_known() -> impl Iterator<Item = Self> {
+        [
+            "docker.io",
+            "ghcr.io",
+            "quay.io",
+            "gcr.io",
+            "registry.k8s.io",
+            "mcr.microsoft.com",
+            "public.ecr.aws",
+            "nvcr.io",
+            "lscr.io",
+            "docker.elastic.co",
+            "registry.gitlab.com",
+        ]
+        .map(|name| Self(name.into()))
+        .into_iter()
+    }
+
     /// Whether this is Docker Hub.
     #[must_use]
     pub fn is_docker_hub(&self) -> bool {

@@ -86,8 +86,8 @@ pub(super) struct RunArguments {
 
 /// Check whether this machine can reach the registries, and how much quota is left.
 ///
-/// Tries each registry of the config, its token service and, with an image, its CDN, as a pull does.
-/// The image for Docker Hub is hello-world, unless another one is named. With a proxy, everything goes through
+/// Tries each registry of the config, or the built-in ones, its token service and, with an image, its CDN, as a pull
+/// does. With images, only their registries. The image for Docker Hub is hello-world, unless another one is named. With a proxy, everything goes through
 /// it as in `run`. An image that the server has not stored yet costs up to two pulls of the quota, another image none. Exits with 1 if anything
 /// failed.
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use docxy_host::terminal::print;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Registry;
 use docxy_protocol::text::clean;
+use futures_util::stream::{FuturesOrdered, StreamExt as _};
 
 /// The default image for Docker Hub: it is small, and has existed for years.
 const HELLO_WORLD: &str = "hello-world";
@@ -26,17 +27,23 @@ pub(super) fn check(images: &[ImageName], flags: &Flags) -> Result<(), CommandEr
         print(&proxy_report(&proxy.rules, &settings.registries)).map_err(CommandError::Output)?;
     }
     let mut failed = 0;
-    for name in registries(&settings, images) {
-        let findings = runtime.block_on(findings(&upstream, &name, images));
+    // At the same time, since one that cannot be reached takes its time; and reported in order.
+    let names = registries(&settings, images);
+    let mut checks: FuturesOrdered<_> = names.iter().map(|name| findings(&upstream, name, images)).collect();
+    for name in &names {
+        let findings = runtime.block_on(checks.next()).unwrap_or_default();
         failed += findings.iter().filter(|finding| finding.outcome.is_err()).count();
-        print(&report(&name, &findings)).map_err(CommandError::Output)?;
+        print(&report(name, &findings)).map_err(CommandError::Output)?;
     }
     if failed == 0 { Ok(()) } else { Err(CommandError::Check(failed)) }
 }
 
-/// The registries of the settings and of the images.
+/// The registries of the images, or else of the settings.
 fn registries(settings: &Settings, images: &[ImageName]) -> Vec<Registry> {
-    let mut names: Vec<Registry> = settings.registries.iter().map(|entry| entry.name.clone()).collect();
+    if images.is_empty() {
+        return settings.registries.iter().map(|entry| entry.name.clone()).collect();
+    }
+    let mut names = Vec::new();
     for image in images {
         if !names.contains(&image.registry) {
             names.push(image.registry.clone());

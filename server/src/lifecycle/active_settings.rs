@@ -100,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn a_running_exchange_keeps_its_settings_and_a_new_one_has_the_new_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let old = settings("fixed_rate_limit = '1 Mbit/s'");
+        let old = settings("fixed_rate_limit = '1 Mbit/s'\n[registries.'docker.io']");
         let active = ActiveSettings::start(&old, store::open(dir.path().to_owned(), 1024 * 1024)).unwrap();
         let running = active.current();
         let new = settings(

@@ -4,6 +4,7 @@
 
 use super::proxy::ServerProxyTable;
 use super::registry::RegistryTables;
+use super::repository_rules::Patterns;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
 use docxy_host::listen_address::ListenAddresses;
@@ -32,6 +33,8 @@ pub(super) struct ConfigFile {
     pub(super) tls_certificate: Option<PathBuf>,
     pub(super) tls_key: Option<PathBuf>,
     pub(super) registries: Option<RegistryTables>,
+    pub(super) allow: Option<Patterns>,
+    pub(super) deny: Option<Patterns>,
     pub(super) resolve: ResolveTable,
     pub(super) proxy: ServerProxyTable,
 }

@@ -8,6 +8,7 @@ mod file;
 mod flags;
 mod proxy;
 pub mod registry;
+mod repository_rules;
 mod resolve;
 mod tls;
 
@@ -19,7 +20,6 @@ use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
-use registry::RegistryTables;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ pub use error::SettingsError;
 pub use flags::{AddressFlags, CommonFlags, Flags, ProxyFlags, ServingFlags};
 pub use proxy::{HostPattern, ProxySettings};
 pub use registry::{Account, RegistrySettings};
+pub use repository_rules::RepositoryRules;
 pub use resolve::StaticAddress;
 pub use tls::{TlsFileError, TlsSettings};
 
@@ -71,6 +72,8 @@ pub struct Settings {
     pub handover: bool,
     /// The registries that may be reached, each once; at least one.
     pub registries: Vec<RegistrySettings>,
+    /// Which of their repositories clients may read.
+    pub rules: RepositoryRules,
     /// The addresses of hosts (in lower case) that are not resolved by DNS, for all registries.
     pub resolve: BTreeMap<String, StaticAddress>,
     /// The proxy through which registries are reached, if any.
@@ -130,11 +133,10 @@ impl Settings {
         let (path, config) = read(flags)?;
         let common = CommonSettings::merge(flags, &config)?;
         let registries = match config.registries {
-            Some(RegistryTables(tables)) => {
-                tables.into_iter().map(|(name, table)| table.load(name, &path)).collect::<Result<_, _>>()?
-            }
-            None => vec![RegistrySettings::docker_hub()],
+            Some(tables) => tables.load(&path)?,
+            None => RegistrySettings::builtin().collect(),
         };
+        let rules = RepositoryRules { allow: config.allow, deny: config.deny };
         let fixed_rate_limit = flags.serving.fixed_rate_limit.or(config.fixed_rate_limit);
         let fixed_rate_limit = fixed_rate_limit.unwrap_or_else(|| {
             Rate::from_bits_per_second(DEFAULT_FIXED_RATE_LIMIT_BPS).expect("a gigabit is a rate")
@@ -156,6 +158,7 @@ impl Settings {
             stale,
             handover,
             registries,
+            rules,
             resolve,
             proxy,
             tls,
@@ -209,14 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn without_any_word_docker_hub_is_served_on_the_usual_port() {
+    fn without_any_word_the_built_in_registries_are_served_on_the_usual_port() {
         let settings = load("").unwrap();
         assert_eq!(settings.listen, ["[::]:61443".parse().unwrap()]);
         assert_eq!(settings.public, None);
         assert_eq!(settings.fixed_rate_limit.to_string(), "1 Gbit/s");
-        let [hub] = &settings.registries[..] else {
-            panic!("{:?}", settings.registries);
-        };
+        assert_eq!(settings.registries.len(), 11);
+        let hub = &settings.registries[0];
         assert!(hub.name.is_docker_hub());
         assert_eq!(hub.api.as_str(), "https://registry-1.docker.io/");
     }
@@ -312,6 +314,7 @@ mod tests {
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),
             ("\n[resolve]\n'a.io' = 'b.io'", 3, "is not an address"),
             ("\n[resolve]\n'a.io:443' = '::1'", 3, "without a port"),
+            ("\nallow = ['library/*']", 2, "begins with no registry"),
             ("[registries.'a.io'.resolve]\n'a.io' = 'b.io'", 2, "is not an address"),
         ] {
             let error = load(text).unwrap_err().to_string();

@@ -5,7 +5,8 @@
 use super::error::SettingsError;
 use super::resolve::{ResolveTable, StaticAddress};
 use docxy_host::{password_file, toml_file};
-use docxy_protocol::name::Registry;
+use docxy_protocol::limits::SERVED_REGISTRIES_MAX;
+use docxy_protocol::name::{NameError, Registry};
 use docxy_protocol::secret::Secret;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -45,9 +46,17 @@ impl RegistrySettings {
     /// Docker Hub, anonymously.
     #[must_use]
     pub fn docker_hub() -> Self {
-        let name = Registry::docker_hub();
+        Self::anonymous(Registry::docker_hub())
+    }
+
+    /// The registries that are served without a list, anonymously.
+    pub fn builtin() -> impl Iterator<Item = Self> {
+        Registry::well_known().map(Self::anonymous)
+    }
+
+    fn anonymous(name: Registry) -> Self {
         Self {
-            api: default_api(&name).expect("Docker Hub's address is a URL"),
+            api: default_api(&name).expect("the address of a well-known registry is a URL"),
             name,
             ca: Vec::new(),
             account: None,
@@ -83,7 +92,41 @@ impl RegistryTable {
 
 /// All registries' tables, in the file's order.
 #[derive(Debug)]
-pub(super) struct RegistryTables(pub(super) Vec<(Registry, RegistryTable)>);
+pub(super) struct RegistryTables {
+    tables: Vec<(Registry, RegistryTable)>,
+    /// Whether the built-in ones are served as well.
+    builtin: bool,
+}
+
+impl RegistryTables {
+    /// Reads the files and variables that they name: see [`RegistryTable::load`].
+    pub(super) fn load(self, config: &Path) -> Result<Vec<RegistrySettings>, SettingsError> {
+        let listed = self.tables.into_iter().map(|(name, table)| table.load(name, config));
+        let mut all: Vec<_> = listed.collect::<Result<_, _>>()?;
+        if self.builtin {
+            let is_listed = |entry: &RegistrySettings| all.iter().any(|listed| listed.name == entry.name);
+            let others: Vec<_> = RegistrySettings::builtin().filter(|entry| !is_listed(entry)).collect();
+            all.extend(others);
+        }
+        Ok(all)
+    }
+}
+
+/// A key of the table.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+enum RegistryKey {
+    Builtin,
+    Registry(Registry),
+}
+
+impl TryFrom<String> for RegistryKey {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        if text == "builtin" { Ok(Self::Builtin) } else { text.parse().map(Self::Registry) }
+    }
+}
 
 /// Written by hand, because two keys may name one registry: a map would silently drop one of them.
 impl<'de> Deserialize<'de> for RegistryTables {
@@ -98,19 +141,27 @@ impl<'de> Deserialize<'de> for RegistryTables {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RegistryTables, A::Error> {
-                let mut tables: Vec<(Registry, RegistryTable)> = Vec::new();
-                while let Some((name, table)) = map.next_entry()? {
+                let (mut tables, mut builtin) = (Vec::<(Registry, RegistryTable)>::new(), false);
+                while let Some(key) = map.next_key()? {
+                    let RegistryKey::Registry(name) = key else {
+                        builtin = map.next_value()?;
+                        continue;
+                    };
                     if tables.iter().any(|(other, _)| *other == name) {
                         return Err(A::Error::custom(format!("{name} is listed twice")));
                     }
-                    tables.push((name, table));
+                    tables.push((name, map.next_value()?));
                 }
-                if tables.is_empty() {
+                if tables.is_empty() && !builtin {
+                    let advice = "leave [registries] out, or say builtin = true, to serve the built-in ones";
+                    return Err(A::Error::custom(format!("no registry is listed; {advice}")));
+                }
+                if tables.len() > SERVED_REGISTRIES_MAX - Registry::well_known().count() {
                     return Err(A::Error::custom(
-                        "no registry is listed; leave [registries] out to serve Docker Hub",
+                        "too many registries are listed: a server serves about a hundred",
                     ));
                 }
-                Ok(RegistryTables(tables))
+                Ok(RegistryTables { tables, builtin })
             }
         }
 
@@ -278,7 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn the_built_in_registries_are_added_on_request_only() {
+        let listed = "[registries.'ghcr.io']\napi = 'https://mirror.example'\n[registries.'corp.example']\n";
+        assert_eq!(load(listed, &[]).unwrap().len(), 2);
+        let all = load(&format!("[registries]\nbuiltin = true\n{listed}"), &[]).unwrap();
+        assert_eq!(all.len(), RegistrySettings::builtin().count() + 1);
+        let ghcr = all.iter().find(|entry| entry.name.as_str() == "ghcr.io").unwrap();
+        assert_eq!(ghcr.api.as_str(), "https://mirror.example/");
+        assert_eq!(load("[registries]\nbuiltin = true", &[]), load("", &[]));
+    }
+
+    #[test]
     fn an_empty_list_of_registries_is_an_error() {
-        assert!(load("[registries]", &[]).unwrap_err().contains("line 1"));
+        for text in ["[registries]", "[registries]\nbuiltin = false"] {
+            assert!(load(text, &[]).unwrap_err().contains("line 1"));
+        }
     }
 }

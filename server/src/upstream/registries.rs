@@ -11,7 +11,7 @@ use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
-use crate::settings::{RegistrySettings, Settings};
+use crate::settings::{RegistrySettings, RepositoryRules, Settings};
 use crate::store::{Store, StoredManifest};
 use docxy_protocol::control::ServedRegistries;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -36,6 +36,7 @@ pub struct SetupError {
 #[derive(Debug, Default)]
 pub(crate) struct Upstream {
     registries: HashMap<RegistryName, ServedRegistry>,
+    rules: RepositoryRules,
     /// All registries share it, because each has to recognise the others' tokens.
     origins: Arc<Mutex<TokenOrigins>>,
 }
@@ -93,16 +94,25 @@ impl Upstream {
             served.registry.apply_settings(&served.settings, settings);
             served.manifests.set_stale(settings.stale);
         }
-        Ok((Self { registries, origins: self.origins.clone() }, changes))
+        Ok((Self { registries, rules: settings.rules.clone(), origins: self.origins.clone() }, changes))
     }
 
     /// Sends a request to its registry, and returns the response, also if its status is an error.
     ///
     /// # Errors
-    /// If the registry is not on the list, or a hop fails before there is a response, or does not respond before the
-    /// client's patience ends.
+    /// If the registry or the repository is not served, or a hop fails before there is a response, or does not respond
+    /// before the client's patience ends.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response, UpstreamError> {
         let ServedRegistry { registry, manifests, .. } = self.served(&request.registry)?;
+        if let Some(repository) = request.operation.repository()
+            && !self.rules.may_read(&request.registry, repository)
+        {
+            let detail = format!(
+                "this server's operator does not allow {}/{repository}: see allow and deny in its config",
+                request.registry
+            );
+            return Err(UpstreamError::new(Hop::Server, FaultKind::RegistryNotServed, detail));
+        }
         let deadline = RetryDeadline::starting_at(Instant::now(), request.patience);
         match ManifestRequest::anonymous(request, deadline) {
             Some(request) => manifests.respond(&request).await,
@@ -153,7 +163,7 @@ impl Upstream {
 
     fn served(&self, name: &RegistryName) -> Result<&ServedRegistry, UpstreamError> {
         self.registries.get(name).ok_or_else(|| {
-            let served: Vec<String> = self.registries.keys().map(ToString::to_string).collect();
+            let served: Vec<String> = self.names().iter().map(ToString::to_string).collect();
             UpstreamError::new(
                 Hop::Server,
                 FaultKind::RegistryNotServed,

@@ -11,7 +11,7 @@ mod variant;
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    fs,
+    fs::{self, File},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
@@ -259,6 +259,25 @@ impl Client {
         run(self.prepare(arguments), timeout)?.succeeded()
     }
 
+    /// The same with this text as its input. Returns how it ended.
+    pub fn command_with_input(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        let file = self.program.path("input");
+        fs::write(&file, input)?;
+        let mut command = self.prepare(arguments);
+        command.stdin(File::open(&file)?);
+        run(command, PROCESS_TIMEOUT)
+    }
+
+    /// Puts a script on the `PATH` of the client and of its commands.
+    pub fn install(&self, name: &str, script: &str) -> Result<()> {
+        let source = self.program.path("script");
+        fs::write(&source, script)?;
+        // By another process: this one, which starts others meanwhile, must not have the file open for writing.
+        let mut install = Command::new("install");
+        install.args(["-D", "-m", "755"]).arg(source).arg(self.program.path("bin").join(name));
+        run(install, PROCESS_TIMEOUT)?.succeeded().map(drop)
+    }
+
     /// The same without `--link-file`: this user has joined no link.
     pub fn command_without_link(&self, arguments: &[&str], timeout: Duration) -> Result<String> {
         run(self.beside(arguments), timeout)?.succeeded()
@@ -434,7 +453,10 @@ impl Program {
     /// A command without the developer's environment, except for the log level and the variant's settings.
     fn command(&self) -> Command {
         let mut command = command_in(self.namespace.as_ref(), &self.binary);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path());
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", self.path("bin").display());
+        command.env_clear().env("PATH", path).env("HOME", self.folder.path());
+        // What is joined and logged in there is this program's own.
+        command.env("CONFIGURATION_DIRECTORY", self.path("config"));
         command.envs(variant::settings(self.name)).env("DOCXY_CACHE", self.path("cache"));
         // The commands of a client find its socket there, and no others.
         command.env("RUNTIME_DIRECTORY", self.path("run"));

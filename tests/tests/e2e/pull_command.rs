@@ -214,6 +214,24 @@ async fn a_pull_with_a_good_link_leaves_a_running_client_that_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_pull_leaves_nothing() {
+    let mut testbed = Testbed::new().await;
+    let (layer, folder) = (publish(&testbed, 1, 30 * MIB), scratch().unwrap());
+    trickle(&testbed, &layer, TRICKLE_TIME);
+    let output = folder.path().join("big.tar");
+    let mut pull = testbed.client.start_command(&pull(&output)).unwrap();
+    wait_for_bytes(&mut testbed.client);
+    let names =
+        || -> Vec<_> { fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name()).collect() };
+    let hidden = names();
+    assert!(hidden.len() == 1 && hidden[0].to_string_lossy().starts_with('.'), "{hidden:?}");
+    block_in_place(|| pull.signal("INT")).unwrap();
+    let status = block_in_place(|| pull.wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+    assert_eq!(status.code(), Some(130), "{}", pull.output());
+    assert_eq!(names(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pull_goes_on_when_the_running_client_is_stopped() {
     assert_pull_goes_on_after("STOP").await;
 }

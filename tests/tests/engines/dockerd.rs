@@ -3,7 +3,10 @@
 use anyhow::Result;
 use docxy_tests::engine::{Account, Dockerd};
 
-use crate::support::testbed::{ALICE, Testbed, with_testbed};
+use crate::support::{
+    all_images::by_login,
+    testbed::{ALICE, Testbed, with_testbed},
+};
 
 fn start(testbed: &Testbed) -> Result<Dockerd> {
     Dockerd::start(&testbed.lab.laptop, &testbed.client.url())
@@ -38,6 +41,10 @@ fn docker_pulls_a_private_image_only_after_a_login() {
 
         let refusal = docker.pull_refused(&private)?;
         assert!(refusal.contains("requested access to the resource is denied"), "{refusal}");
+
+        by_login(testbed, || docker.pull("alice/private"))?;
+        docker.remove("alice/private")?;
+        assert!(docker.pull_refused(&private).is_ok());
 
         let wrong = Account { password: "through the looking-glass", ..ALICE };
         let refusal = docker.login_refused(&testbed.registry(), wrong)?;

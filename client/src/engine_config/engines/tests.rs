@@ -1,8 +1,8 @@
 //! What each engine's files become on an empty machine, and what depends on versions.
 
 use super::*;
-use crate::engine_config::REGISTRIES;
 use crate::engine_config::machine::{Docker, DockerStore, Version};
+use docxy_protocol::name::Registry;
 use std::path::Path;
 
 fn target(registries: &[&str]) -> Target {
@@ -35,7 +35,8 @@ fn docker(version: (u32, u32), store: DockerStore) -> Machine {
 fn every_engine_has_a_plan_and_a_test_for_all_registries() {
     for engine in ENGINES {
         for keep_fallback in [false, true] {
-            let target = Target { keep_fallback, ..target(&REGISTRIES) };
+            let registries = Registry::well_known().collect();
+            let target = Target { keep_fallback, registries, ..target(&[]) };
             for machine in [
                 root(),
                 Machine {

@@ -255,6 +255,7 @@ mod tests {
             handover: false,
             log: "info".parse().unwrap(),
             registries,
+            rules: crate::settings::RepositoryRules::default(),
             resolve: table(entries),
             proxy,
             tls: None,

@@ -93,15 +93,10 @@ fn advice(registry: &Registry, headers: &Headers) -> String {
         (None, Some(window)) => format!("try again in {} at the latest", describe_duration(window)),
         (None, None) => "try again in a while".to_owned(),
     };
-    // Users' credentials are forwarded to Docker Hub only.
-    let login = if registry.is_docker_hub() {
-        "log in with an account of your own (docker login, at docxy-client's address), or have the server's \
-         operator name one under [registries.\"docker.io\"]"
-            .to_owned()
-    } else {
-        format!("have the server's operator name an account under [registries.\"{registry}\"]")
-    };
-    format!("{what}: {when}, or {login}")
+    format!(
+        "{what}: {when}, or log in with an account of your own (docxy-client login {registry}), or have the server's \
+         operator name one under [registries.\"{registry}\"]"
+    )
 }
 
 /// A duration in s, min or h, rounded up.
@@ -156,7 +151,7 @@ mod tests {
         assert!(text.starts_with("Too Many Requests [docxy: docker.io limits requests"), "{text}");
         assert!(text.contains("try again in 2 min"), "{text}");
         let text = message(&"ghcr.io".parse().unwrap(), &headers(&[]), b"");
-        assert!(text.contains("under [registries.\"ghcr.io\"]") && !text.contains("log in"), "{text}");
+        assert!(text.contains("under [registries.\"ghcr.io\"]") && text.contains("login ghcr.io"), "{text}");
     }
 
     #[test]

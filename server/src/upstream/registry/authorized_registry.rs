@@ -13,16 +13,18 @@ use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
-use crate::upstream::token::{QuotaAccount, RegistryTokens};
+use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenUnavailable};
 use bytes::Bytes;
-use docxy_protocol::authorization::Authorization;
+use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::challenge::Challenge;
+use docxy_protocol::error_body;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::PING_AND_TOKEN_TIMEOUT;
 use docxy_protocol::name::{Reference, Registry as RegistryName};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::scope::Scope;
+use docxy_protocol::text::clean;
 use docxy_protocol::token_origins::TokenOrigins;
 use docxy_protocol::token_response::TokenResponse;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -34,6 +36,10 @@ use std::time::{Duration, Instant};
 /// How long after its last request a registry counts as in use. After a pull, the next one follows
 /// soon, or not for hours.
 const IN_USE_AFTER_REQUEST: Duration = Duration::from_secs(600);
+
+/// Maximum number of refusals of one request with a login that are answered with another token: one that has expired,
+/// and one that was for other scopes than the registry asks for.
+const LOGIN_REFUSALS_MAX: usize = 2;
 
 /// A registry, with its tokens and connections.
 #[derive(Debug)]
@@ -140,11 +146,46 @@ impl AuthorizedRegistry {
             (_, Authorization::Public) => {
                 self.send_anonymous(request, deadline).await.map(|(response, _)| response)
             }
+            (_, Authorization::Login(login)) => self.send_with_login(request, login, deadline).await,
             (operation, authorization) => {
                 let credentials = Credentials::of_account(authorization.header());
                 let response = self.client.send(request, &credentials, deadline).await?;
                 self.tokens.observe(&response, operation.repository());
                 Ok(response)
+            }
+        }
+    }
+
+    /// Sends with a user's account: with the token that the registry's token service grants it, or, if the registry
+    /// names none, with the password. Must never prove that anything is public.
+    async fn send_with_login(
+        &self,
+        request: &Request,
+        login: &Login,
+        deadline: RetryDeadline,
+    ) -> Result<UpstreamResponse, UpstreamError> {
+        let (repository, started) = (request.operation.repository(), Instant::now());
+        let mut token = match self.tokens.of_login(login, repository, deadline).await {
+            Ok(token) => token,
+            Err(unavailable) => return login_unavailable(unavailable, login),
+        };
+        let mut refusals = 0;
+        loop {
+            let value = token.as_ref().map(|token| token.authorization());
+            let value = value.or_else(|| request.authorization.header());
+            let response = self.client.send(request, &Credentials::of_account(value), deadline).await?;
+            if !is_refusal(response.response.status()) || refusals == LOGIN_REFUSALS_MAX {
+                return Ok(response);
+            }
+            refusals += 1;
+            self.tokens.observe(&response, repository);
+            // So that its connection can carry the next request.
+            let response = response.read_error().await;
+            let refused = token.as_ref();
+            match self.tokens.of_login_after_refusal(login, repository, refused, started, deadline).await {
+                Ok(Some(other)) => token = Some(other),
+                Ok(None) => return Ok(response),
+                Err(unavailable) => return login_unavailable(unavailable, login),
             }
         }
     }
@@ -287,6 +328,20 @@ impl AuthorizedRegistry {
 /// answer 400 or 403.
 pub(crate) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// The response to a request whose account gets no token.
+fn login_unavailable(
+    unavailable: TokenUnavailable,
+    login: &Login,
+) -> Result<UpstreamResponse, UpstreamError> {
+    let TokenUnavailable::Refused(reason) = unavailable else { return unavailable.into_response() };
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let words = format!("the token service of {} refuses the account {}{reason}", login.registry, login.user);
+    let body = error_body::denied(clean(words)).into();
+    let headers = Headers::default();
+    Ok(SmallResponse { status: StatusCode::UNAUTHORIZED, headers, body }
+        .into_upstream_response(Hop::TokenService))
 }
 
 /// The anonymous `HEAD` for a manifest.

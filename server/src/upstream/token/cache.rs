@@ -1,6 +1,6 @@
-//! The server's own tokens, for requests without a credential.
+//! The tokens that the server obtains itself: for requests without a credential, and for logins.
 //!
-//! One token for each key, shared by all requests. Must never hold a token of a user.
+//! One token for each key, shared by all requests with that key, which for a user's token has the password's hash.
 
 use super::refreshing_cell::{Expiring, RefreshingCell};
 use super::service::{Token, TokenUnavailable};

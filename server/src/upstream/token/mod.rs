@@ -24,11 +24,13 @@ use crate::settings::{Account, RegistrySettings};
 pub(super) use anonymous::OriginTokens;
 use anonymous::{KnownChallenges, OriginChallenge};
 use bearer_challenge::BearerChallenge;
-use cache::{CachedToken, TokenCache};
-use docxy_protocol::authorization::Authorization;
+pub(super) use cache::CachedToken;
+use cache::TokenCache;
+use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::scope::Scope;
+use docxy_protocol::secret::Secret;
 use docxy_protocol::token::TokenRequest;
 use http::{HeaderValue, StatusCode};
 use operator_account::OperatorAccount;
@@ -67,6 +69,8 @@ pub(crate) struct RegistryTokens {
     challenges: KnownChallenges,
     anonymous: TokenCache<OriginChallenge>,
     operators: TokenCache<Option<Repository>>,
+    /// Those of users' logins, by the hash of the account with its password, and what it is for.
+    logins: TokenCache<([u8; 32], BearerChallenge)>,
 }
 
 /// The account whose quota a token's requests count against.
@@ -109,6 +113,7 @@ impl RegistryTokens {
             challenges: KnownChallenges::new(),
             anonymous: TokenCache::new(),
             operators: TokenCache::new(),
+            logins: TokenCache::new(),
         }
     }
 
@@ -252,17 +257,13 @@ impl RegistryTokens {
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
         let repository = token.scopes.iter().find_map(Scope::repository);
-        let of_content = self.challenges.of(&self.client.origin(), repository);
-        let of_content = of_content.map(|challenge| challenge.service);
-        let service = match (self.service(deadline).await, of_content) {
-            // It is the same service, which may go by another name for this content.
-            (Ok(Some(service)), Some(of_content)) if of_content.has_realm_of(&service) => of_content,
-            (Ok(Some(service)), _) | (_, Some(service)) => service,
-            (Ok(None), None) => {
+        let service = match self.account_challenge(repository, deadline).await {
+            Ok(Some(challenge)) => challenge.service,
+            Ok(None) => {
                 let detail = "names no token service on /v2/";
                 return Err(UpstreamError::new(Hop::Registry, FaultKind::MalformedResponse, detail));
             }
-            (Err(unavailable), None) => return unavailable.into_response(),
+            Err(unavailable) => return unavailable.into_response(),
         };
         let attempt = || service.send(self.client.http(), token, authorization.header(), user_agent);
         let response = self.client.with_retry(deadline, false, attempt).await;
@@ -270,6 +271,70 @@ impl RegistryTokens {
             self.forget_service(&service).await;
         }
         response
+    }
+
+    /// The token that a user's account is granted for this repository. `None` if the registry names no token service:
+    /// then it may take the password itself.
+    ///
+    /// # Errors
+    /// If the token service refuses the account, or does not respond.
+    pub(super) async fn of_login(
+        self: &Arc<Self>,
+        login: &Login,
+        repository: Option<&Repository>,
+        deadline: RetryDeadline,
+    ) -> Result<Option<CachedToken>, TokenUnavailable> {
+        let Some(challenge) = self.account_challenge(repository, deadline).await? else { return Ok(None) };
+        let (tokens, login, key) = (Arc::clone(self), login.clone(), (login.owner().sha256(), challenge));
+        let token = async move {
+            let deadline = deadline.of_shared_fetch(tokio::time::Instant::now());
+            let (account, origin) = ((login.user.as_str(), &login.password), tokens.client.origin());
+            let fetch = || tokens.fetch(&key.1, &origin, Some(account), deadline);
+            tokens.logins.get(&key, fetch).await
+        };
+        wait(Hop::TokenService, deadline, token).await.map(Some)
+    }
+
+    /// Another token than this one, which the registry refused to a request that started then: the token has expired,
+    /// or the registry has now said what it asks for. `None` if there is no other.
+    ///
+    /// # Errors
+    /// As [`Self::of_login`].
+    pub(super) async fn of_login_after_refusal(
+        self: &Arc<Self>,
+        login: &Login,
+        repository: Option<&Repository>,
+        refused: Option<&CachedToken>,
+        started: Instant,
+        deadline: RetryDeadline,
+    ) -> Result<Option<CachedToken>, TokenUnavailable> {
+        if let Some(refused) = refused.filter(|refused| !refused.is_for_request_since(started))
+            && let Some(challenge) = self.account_challenge(repository, deadline).await?
+        {
+            self.logins.remove(&(login.owner().sha256(), challenge), &refused.secret).await;
+        }
+        let token = self.of_login(login, repository, deadline).await?;
+        Ok(token.filter(|token| refused.is_none_or(|refused| token.secret != refused.secret)))
+    }
+
+    /// The token that the registry itself asks accounts for: in the challenge of `/v2/`, or, if that names none, in the
+    /// one of the content. `None` if neither does.
+    async fn account_challenge(
+        self: &Arc<Self>,
+        repository: Option<&Repository>,
+        deadline: RetryDeadline,
+    ) -> Result<Option<BearerChallenge>, TokenUnavailable> {
+        let of_content = self.challenges.of(&self.client.origin(), repository);
+        match (self.service(deadline).await, of_content) {
+            // It is the same service, which may go by another name for this content.
+            (Ok(Some(service)), Some(of_content)) if of_content.service.has_realm_of(&service) => {
+                Ok(Some(of_content))
+            }
+            (Ok(Some(service)), _) => Ok(Some(BearerChallenge::for_pull(service, repository))),
+            (_, Some(of_content)) => Ok(Some(of_content)),
+            (Ok(None), None) => Ok(None),
+            (Err(unavailable), None) => Err(unavailable),
+        }
     }
 
     /// The token service that the registry's challenge on `/v2/` names, cached.
@@ -391,7 +456,11 @@ impl RegistryTokens {
         };
         let challenge = BearerChallenge::for_pull(service, repository.as_ref());
         let origin = self.client.origin();
-        let request = |account| self.fetch(&challenge, &origin, Some(account), deadline);
+        let request = |account: &Account| {
+            let account = (account.user.clone(), account.password.clone());
+            let (challenge, origin) = (&challenge, &origin);
+            async move { self.fetch(challenge, origin, Some((&account.0, &account.1)), deadline).await }
+        };
         self.operator_account.request_token(request).await
     }
 
@@ -399,11 +468,10 @@ impl RegistryTokens {
         &self,
         challenge: &BearerChallenge,
         named_by: &Origin,
-        account: Option<&Account>,
+        account: Option<(&str, &Secret)>,
         deadline: RetryDeadline,
     ) -> Result<Token, TokenUnavailable> {
         let BearerChallenge { service, scopes } = challenge;
-        let account = account.map(|account| (account.user.as_str(), &account.password));
         let http = self.client.http_for_host_named_by(named_by);
         let attempt = || service.request_own_token(http, scopes, account);
         let token = match self.client.with_retry(deadline, false, attempt).await {

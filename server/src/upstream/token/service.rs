@@ -24,6 +24,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
+/// The user whose password is an identity token, as engines and credential helpers write it.
+const IDENTITY_TOKEN_USER: &str = "<token>";
+
 /// A token service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TokenService {
@@ -144,8 +147,20 @@ impl TokenService {
         scopes: &[String],
         account: Option<(&str, &Secret)>,
     ) -> Result<UpstreamResponse, UpstreamError> {
+        if let Some((IDENTITY_TOKEN_USER, token)) = account {
+            return send(client, self.post(&self.identity_form(scopes, token))?, None).await;
+        }
         let authorization = account.and_then(|(user, password)| basic(user, password.expose()).header());
         send(client, self.get(&self.query(scopes))?, authorization).await
+    }
+
+    /// The form for a token in exchange for an identity token (RFC 6749, section 6).
+    fn identity_form(&self, scopes: &[String], token: &Secret) -> Secret {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token.expose());
+        form.append_pair("client_id", "docxy").append_pair("scope", &scopes.join(" "));
+        form.extend_pairs(self.service.iter().map(|service| ("service", service)));
+        Secret::new(form.finish())
     }
 
     fn query(&self, scopes: &[String]) -> String {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{CommonSettings, Settings};
+use crate::settings::{CommonSettings, RepositoryRules, Settings};
 use docxy_protocol::patience::Patience;
 use std::collections::BTreeMap;
 use tokio::net::TcpListener;
@@ -26,6 +26,7 @@ fn tokens(listener: &TcpListener) -> Arc<RegistryTokens> {
         handover: false,
         log: "info".parse().unwrap(),
         registries: vec![entry.clone()],
+        rules: RepositoryRules::default(),
         resolve: BTreeMap::new(),
         proxy: None,
         tls: None,

@@ -6,6 +6,7 @@ mod denied_images;
 mod hostile_registry;
 mod invitations;
 mod joining;
+mod logins;
 mod operator_account;
 mod secrets;
 mod token;

@@ -151,6 +151,11 @@ async fn no_secret_is_logged_at_trace_level() {
     secrets.add("the operator's credential", operator.strip_prefix("Basic ").unwrap());
     secrets.add("a signed URL", "signature=");
     let errors = use_everything(&engine, &hub, &mut secrets).await;
+    let login = ["login", "-u", ALICE.0];
+    let login = block_in_place(|| client.command_with_input(&login, ALICE.1)).unwrap();
+    assert!(login.status.success(), "{login:?}");
+    let private = engine.get("/v2/alice/private/manifests/latest", &[("user-agent", "a"), ANY]).await;
+    assert_eq!(private.status, 200);
     assert!(errors.contains("docxy: ") && errors.contains("DENIED"), "there is nothing to search");
     let wrong = "wrongwrongwrongwrongwrongwrongwrongwrongwro";
     secrets.add("a wrong link's secret", wrong);
@@ -169,6 +174,7 @@ async fn no_secret_is_logged_at_trace_level() {
         ("a refused client", refused_log),
         ("docxy-client pull", pull),
         ("errors", errors),
+        ("docxy-client login", login.stderr),
         ("the process list", lists),
     ]
     .iter()

@@ -55,10 +55,10 @@ async fn an_image_in_an_index_of_an_index_is_found() {
         deep = index(&[entry(&deep)]);
         publish(&format!("deep-{n}"), &deep);
     }
-    let mut endless = inner_amd64.clone();
+    let mut deeper = inner_amd64.clone();
     for n in 0..20 {
-        endless = index(&[entry(&endless)]);
-        publish(&format!("endless-{n}"), &endless);
+        deeper = index(&[entry(&deeper)]);
+        publish(&format!("deeper-{n}"), &deeper);
     }
     for (tag, entries) in [
         ("without-platforms", vec![entry(&inner_arm64), entry(&inner_amd64)]),
@@ -74,10 +74,10 @@ async fn an_image_in_an_index_of_an_index_is_found() {
         let expected = arm64.manifest.digest.to_string();
         assert_eq!(pull(&testbed, tag, "linux/arm64"), Ok(expected), "{tag}");
     }
-    assert_eq!(pull(&testbed, "deep-2", "linux/amd64"), Ok(amd64.manifest.digest.to_string()));
+    for tag in ["deep-2", "deeper-19"] {
+        assert_eq!(pull(&testbed, tag, "linux/amd64"), Ok(amd64.manifest.digest.to_string()), "{tag}");
+    }
     let error = pull(&testbed, "without-platforms", "linux/s390x").unwrap_err();
     assert!(error.contains("no image for linux/s390x"), "{error}");
     assert!(error.contains("linux/amd64") && error.contains("linux/arm64"), "{error}");
-    let error = pull(&testbed, "endless-19", "linux/amd64").unwrap_err();
-    assert!(error.contains("too many indexes"), "{error}");
 }

@@ -6,6 +6,7 @@ mod congestion;
 mod fleet;
 mod memory;
 mod server_reload;
+mod setup;
 mod shutdown;
 mod unwritable_log;
 mod upgrade;

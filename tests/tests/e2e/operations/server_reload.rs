@@ -88,6 +88,13 @@ async fn a_registry_can_be_added() {
     assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
     assert_eq!(connections(&testbed.hub), before, "a new connection was made");
     assert_eq!(testbed.hub.request_log().of(Site::Auth).len(), tokens, "a new token was fetched");
+
+    let denied = format!("deny = ['{OTHER}/owner/*']\n{}", both.to_toml().unwrap());
+    testbed.server.reload_text(&denied).unwrap();
+    let refused =
+        wait_for_status(StatusCode::FORBIDDEN, async || list(engine, OTHER, "owner/image").await).await;
+    assert!(refused.fault("docxy server").2.contains(&format!("does not allow {OTHER}/owner/image")));
+    assert_eq!(list(engine, "docker.io", "library/hello").await.status, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,245 @@
+//! The accounts that the user has logged in with: in a file that only the user may read, or in credential helpers.
+//!
+//! The file is looked at before each use, so a running client takes a login or a logout at once. Must never print a
+//! password, or give an account to another registry than its own.
+
+mod credential_helper;
+pub(crate) mod docker_config;
+
+pub use credential_helper::{CredentialHelper, HelperError};
+
+use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::private_file::{self, FileError};
+use docxy_protocol::authorization::Login;
+use docxy_protocol::name::Registry;
+use docxy_protocol::secret::Secret;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a password of a credential helper is used before the helper is asked again. The shortest-lived ones, of
+/// Google's registries, are valid for an hour.
+const HELPER_LIFETIME: Duration = Duration::from_secs(600);
+
+/// A helper is asked again after a refusal, or when it has failed, but not for each request of a pull.
+const HELPER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why logins cannot be read or stored.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are where it is and what is wrong there")]
+pub enum LoginsError {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Somebody has changed the file.
+    #[error("{} is not as `docxy-client login` writes it ({source}): remove it, and log in again", path.display())]
+    Parse { path: PathBuf, source: serde_json::Error },
+}
+
+/// How an account is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum StoredLogin {
+    /// Here.
+    Password { user: String, password: Secret },
+    /// In a credential helper.
+    Helper {
+        helper: CredentialHelper,
+        /// The name that it has there.
+        key: String,
+        /// Whether `docxy-client login` has put it there, so that `logout` takes it away.
+        own: bool,
+    },
+}
+
+/// The names of accounts in credential helpers.
+pub(crate) mod helper_keys {
+    use docxy_protocol::name::Registry;
+
+    /// The name under which engines keep the account of this registry.
+    pub(crate) fn of_engines(registry: &Registry) -> String {
+        if registry.is_docker_hub() { "https://index.docker.io/v1/".to_owned() } else { registry.to_string() }
+    }
+
+    /// The name under which `docxy-client login` keeps it, beside that of engines.
+    pub(crate) fn own(registry: &Registry) -> String {
+        format!("https://{registry}/docxy")
+    }
+}
+
+/// All logins, by registry.
+pub(crate) type StoredLogins = BTreeMap<Registry, StoredLogin>;
+
+/// The logins of this user. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Logins(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    file: Option<PathBuf>,
+    read: Mutex<ReadFile>,
+    /// What the helpers have said. Held while one is asked, so that each is asked once.
+    asked: tokio::sync::Mutex<HashMap<Registry, Asked>>,
+    failures: LogLimits<Option<Registry>>,
+}
+
+/// The file as it was when it was last read.
+#[derive(Debug, Default)]
+struct ReadFile {
+    version: Option<FileVersion>,
+    logins: StoredLogins,
+}
+
+/// Changes with each change of the file: it is always replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileVersion {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+/// A helper's answer.
+#[derive(Debug)]
+struct Asked {
+    of: StoredLogin,
+    login: Option<Login>,
+    at: Instant,
+}
+
+impl StoredLogin {
+    /// The account, and its password.
+    pub(crate) async fn account(&self, registry: &Registry) -> Result<Login, HelperError> {
+        let (user, password) = match self {
+            Self::Password { user, password } => (user.clone(), password.clone()),
+            Self::Helper { helper, key, .. } => helper.get(key).await?,
+        };
+        Ok(Login { registry: registry.clone(), user, password })
+    }
+}
+
+impl Logins {
+    /// The logins in this file, which may come and go.
+    #[must_use]
+    pub fn open(file: Option<PathBuf>) -> Self {
+        Self(Arc::new(Inner { file, ..Inner::default() }))
+    }
+
+    /// The login of this registry, if there is one that can be used.
+    pub(crate) async fn get(&self, registry: &Registry) -> Option<Login> {
+        let is_good = |asked: &Asked| {
+            asked.at.elapsed() < if asked.login.is_some() { HELPER_LIFETIME } else { HELPER_INTERVAL }
+        };
+        self.find(registry, is_good).await
+    }
+
+    /// Another login in place of this one, which its registry has refused: a helper may have a new password.
+    pub(crate) async fn in_place_of(&self, refused: &Login) -> Option<Login> {
+        let is_recent = |asked: &Asked| asked.at.elapsed() < HELPER_INTERVAL;
+        self.find(&refused.registry, is_recent).await.filter(|login| login != refused)
+    }
+
+    /// The login of this registry. What its helper has said before counts if `is_good`.
+    async fn find(&self, registry: &Registry, is_good: impl Fn(&Asked) -> bool) -> Option<Login> {
+        let stored = self.stored(registry).await?;
+        if let StoredLogin::Password { user, password } = stored {
+            return Some(Login { registry: registry.clone(), user, password });
+        }
+        let mut asked = self.0.asked.lock().await;
+        let known = asked.get(registry).filter(|known| known.of == stored);
+        if let Some(known) = known.filter(|known| is_good(known)) {
+            return known.login.clone();
+        }
+        let answer = stored.account(registry).await.inspect_err(|error| self.warn(Some(registry), error));
+        // The last password may be valid for a while.
+        let login = answer.ok().or_else(|| known?.login.clone());
+        let answer = Asked { of: stored, login: login.clone(), at: Instant::now() };
+        asked.insert(registry.clone(), answer);
+        login
+    }
+
+    /// How the login of this registry is kept.
+    async fn stored(&self, registry: &Registry) -> Option<StoredLogin> {
+        let file = self.0.file.as_ref()?;
+        let version = tokio::fs::metadata(file).await.ok().map(|about| FileVersion {
+            inode: about.ino(),
+            bytes: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+        });
+        if self.0.read.lock().version != version {
+            let path = file.clone();
+            let read = tokio::task::spawn_blocking(move || read(&path)).await.ok()?;
+            let logins = read.inspect_err(|error| self.warn(None, error)).unwrap_or_default();
+            *self.0.read.lock() = ReadFile { version, logins };
+        }
+        self.0.read.lock().logins.get(registry).cloned()
+    }
+
+    fn warn(&self, registry: Option<&Registry>, error: &dyn std::error::Error) {
+        if let Some(suppressed) = self.0.failures.admit(registry.cloned()) {
+            let registry = registry.map(tracing::field::display);
+            tracing::warn!(registry, %error, suppressed, "a login cannot be used");
+        }
+    }
+}
+
+/// The logins in this file. There may be none.
+pub(crate) fn read(path: &Path) -> Result<StoredLogins, LoginsError> {
+    let Some(content) = private_file::read(path)? else { return Ok(StoredLogins::default()) };
+    serde_json::from_slice(&content).map_err(|source| LoginsError::Parse { path: path.to_owned(), source })
+}
+
+/// Changes the logins in this file, which is made if needed. Returns what `change` returns.
+pub(crate) fn change<T>(path: &Path, change: impl FnOnce(&mut StoredLogins) -> T) -> Result<T, LoginsError> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    if let Some(directory) = path.parent() {
+        let failed = |source| FileError::Write { path: directory.to_owned(), source };
+        private_file::create_directory(directory).map_err(failed)?;
+    }
+    let _lock = private_file::lock(Path::new(&lock))?;
+    let mut logins = read(path)?;
+    let changed = change(&mut logins);
+    let mut text = serde_json::to_vec_pretty(&logins).expect("names and texts are JSON");
+    text.push(b'\n');
+    private_file::write_with_directory(path, &text)?;
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn registry(name: &str) -> Registry {
+        name.parse().unwrap()
+    }
+
+    fn password(user: &str) -> StoredLogin {
+        StoredLogin::Password { user: user.into(), password: Secret::new("hunter2") }
+    }
+
+    #[tokio::test]
+    async fn a_login_and_a_logout_count_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/logins");
+        let (logins, ghcr) = (Logins::open(Some(path.clone())), registry("ghcr.io"));
+        assert_eq!(logins.get(&ghcr).await, None);
+        for user in ["me", "you"] {
+            change(&path, |all| all.insert(ghcr.clone(), password(user))).unwrap();
+            let login = logins.get(&ghcr).await.unwrap();
+            assert_eq!((login.user.as_str(), &login.registry), (user, &ghcr));
+            assert_eq!(logins.in_place_of(&login).await, None, "there is no other");
+        }
+        assert_eq!(logins.get(&registry("quay.io")).await, None);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        change(&path, |all| all.remove(&ghcr)).unwrap();
+        assert_eq!(logins.get(&ghcr).await, None);
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(logins.get(&ghcr).await, None);
+        assert!(matches!(change(&path, |_| ()), Err(LoginsError::Parse { .. })), "nothing is overwritten");
+    }
+}

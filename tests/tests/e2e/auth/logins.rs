@@ -1,0 +1,168 @@
+//! `docxy-client login`: engines that show no credential pull private images by their plain names, and after `logout`
+//! they do not. The account goes to its registry only, and nothing that it opens is stored.
+
+use std::{fs, path::Path};
+
+use docxy_tests::{
+    docxy::Client,
+    process::{Finished, PROCESS_TIMEOUT},
+};
+use futures_util::future::FutureExt as _;
+use http::StatusCode;
+use tokio::task::block_in_place;
+
+use crate::support::{
+    http_client::{ANY, HttpClient, HttpResponse, basic},
+    scripted_registry::{DIGEST, NAME, ScriptedRegistry, reply},
+    testbed::ALICE,
+    two_registries::{OTHER, TwoRegistries, other_image},
+};
+
+const PRIVATE: &str = "owner/private";
+
+fn run(client: &Client, arguments: &[&str], input: &str) -> Finished {
+    block_in_place(|| client.command_with_input(arguments, input)).unwrap()
+}
+
+fn login(client: &Client, registry: &str, password: &str) -> Finished {
+    run(client, &["login", registry, "-u", ALICE.0], &format!("{password}\n"))
+}
+
+/// Requests the private manifest as an engine that mirrors the registry, without a credential.
+async fn manifest(engine: &HttpClient, headers: &[(&str, &str)]) -> HttpResponse {
+    let path = format!("/v2/{PRIVATE}/manifests/latest?ns={OTHER}");
+    engine.get(&path, &[headers, &[ANY]].concat()).await
+}
+
+/// The content of all files below this directory.
+fn files_below(directory: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        if path.is_dir() { files_below(&path) } else { vec![fs::read(path).unwrap()] }
+    };
+    entries.flat_map(read).collect()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
+    let two = TwoRegistries::new().await;
+    let (client, engine) = (&two.testbed.client, &two.testbed.engine);
+    assert_eq!(manifest(engine, &[]).await.status, StatusCode::UNAUTHORIZED);
+    let refused = login(client, OTHER, "not-her-password");
+    assert!(refused.status.code() == Some(1) && refused.stderr.contains("incorrect"), "{refused:?}");
+    assert_eq!(manifest(engine, &[]).await.status, StatusCode::UNAUTHORIZED);
+    let accepted = login(client, OTHER, ALICE.1);
+    assert!(accepted.status.success() && accepted.stderr.contains("other users"), "{accepted:?}");
+
+    let image = other_image();
+    let private = manifest(engine, &[]).await;
+    assert_eq!((private.status, &private.body[..]), (StatusCode::OK, &image.index().bytes[..]));
+    let public_token = engine.get(&format!("/auth/token/{OTHER}?scope=repository:{PRIVATE}:pull"), &[]).await;
+    for blob in image.blobs() {
+        let path = format!("/v2/{OTHER}/{PRIVATE}/blobs/{}", blob.digest());
+        let response = engine.get(&path, &[("authorization", &public_token.bearer())]).await;
+        assert!(response.status == StatusCode::OK && response.whole, "{response:?}");
+    }
+    // One that speaks for another machine, and one with a token of its own.
+    let forwarded = manifest(engine, &[("x-forwarded-for", "192.0.2.1")]).await;
+    assert_eq!(forwarded.status, StatusCode::UNAUTHORIZED);
+    let hub = &two.testbed.hub;
+    let alices = "/v2/alice/private/manifests/latest";
+    assert_eq!(engine.get(alices, &[ANY]).await.status, StatusCode::UNAUTHORIZED, "Docker Hub's is another");
+    let tar =
+        run(client, &["pull", &format!("{OTHER}/{PRIVATE}"), "--platform", "linux/amd64", "-o", "-"], "");
+    assert!(tar.status.success() && tar.stdout.contains("oci-layout"), "{}", tar.stderr);
+
+    block_in_place(|| client.command_without_link(&["logout", OTHER], PROCESS_TIMEOUT)).unwrap();
+    for token in [None, Some(public_token.bearer())] {
+        let header: Vec<_> = token.iter().map(|token| ("authorization", token.as_str())).collect();
+        assert_eq!(manifest(engine, &header).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let again = run(client, &["pull", &format!("{OTHER}/{PRIVATE}"), "-o", "-"], "");
+    assert!(again.status.code() == Some(1) && again.stdout.is_empty(), "{again:?}");
+    assert!(again.stderr.contains(&format!("docxy-client login {OTHER}")), "{again:?}");
+    let files = [files_below(&client.cache()), files_below(&two.testbed.server.state())].concat();
+    for digest in
+        image.manifests().map(|m| m.digest.to_string()).chain(image.blobs().map(|b| b.digest().to_string()))
+    {
+        let hex = digest.trim_start_matches("sha256:").as_bytes();
+        assert!(files.iter().all(|file| !contains(file, hex)), "{digest} is named on disk");
+    }
+    let bytes = image.manifests().map(|manifest| &manifest.bytes[..]);
+    for part in bytes {
+        assert!(files.iter().all(|file| !contains(file, part)), "a manifest is on disk");
+    }
+    let to_hub = hub.request_log().snapshot();
+    assert!(to_hub.iter().all(|entry| entry.authorization_scheme() != Some("Basic")), "{to_hub:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_helper_is_asked_again_when_its_password_is_refused() {
+    let two = TwoRegistries::new().await;
+    let (client, engine) = (&two.testbed.client, &two.testbed.engine);
+    let install = |password: &str| {
+        let account = format!(r#"{{"ServerURL":"{OTHER}","Username":"{}","Secret":"{password}"}}"#, ALICE.0);
+        let script =
+            format!("#!/bin/sh\nread server\n[ $1 = get ] && [ $server = {OTHER} ] && echo '{account}'\n");
+        block_in_place(|| client.install("docker-credential-short", &script)).unwrap();
+    };
+    let missing = run(client, &["login", OTHER, "--helper", "short"], "");
+    assert!(missing.stderr.contains("cannot run docker-credential-short"), "{missing:?}");
+    install(ALICE.1);
+    let accepted = run(client, &["login", OTHER, "--helper", "short"], "");
+    assert!(accepted.status.success(), "{accepted:?}");
+    assert_eq!(manifest(engine, &[]).await.status, StatusCode::OK);
+    install("her-next-password");
+    two.other.store().add_account(ALICE.0, "her-next-password");
+    two.other.tokens().revoke_all();
+    let path = format!("/v2/{PRIVATE}/tags/list?ns={OTHER}");
+    let is_renewed = async {
+        // The helper is not asked for each refusal.
+        while engine.get(&path, &[]).await.status != StatusCode::OK {}
+    };
+    tokio::time::timeout(PROCESS_TIMEOUT, is_renewed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_without_tokens_gets_the_password_of_its_login_itself() {
+    let scripted = ScriptedRegistry::serving(
+        "",
+        |_| {},
+        |request| {
+            let challenge = "WWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n";
+            let response = match request.header("authorization") {
+                Some(value) if value == basic(ALICE.0, ALICE.1) => {
+                    reply("200 OK", "Content-Length: 4\r\n", "data")
+                }
+                _ => reply("401 Unauthorized", challenge, ""),
+            };
+            std::future::ready(response).boxed()
+        },
+    )
+    .await;
+    let (client, engine) = (&scripted.testbed.client, &scripted.testbed.engine);
+    let blob = format!("/v2/a/b/blobs/{DIGEST}?ns={NAME}");
+    assert_eq!(engine.get(&blob, &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert!(!login(client, NAME, "not-her-password").status.success());
+    // As Docker keeps it.
+    let (config, auth) =
+        (scripted.testbed.client.cache().with_file_name("config.json"), basic(ALICE.0, ALICE.1));
+    let auth = auth.trim_start_matches("Basic ");
+    fs::write(
+        &config,
+        format!(r#"{{"auths":{{"{NAME}":{{"auth":"{auth}"}},"gone.example":{{"auth":"{auth}"}}}}}}"#),
+    )
+    .unwrap();
+    let imported = run(client, &["login", "--import", config.to_str().unwrap()], "");
+    assert!(
+        imported.status.success() && imported.stderr.contains("does not serve gone.example"),
+        "{imported:?}"
+    );
+    assert_eq!(engine.get(&format!("/v2/?ns={NAME}"), &[]).await.status, StatusCode::OK);
+    let response = engine.get(&blob, &[]).await;
+    assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"data"[..]));
+}
