@@ -188,7 +188,9 @@ fn clock(session: &ProbedSession) -> Verdict {
     let Some((welcome, now)) = session.session.welcome() else {
         return Verdict::not_tried("the server has not told its time");
     };
-    let server = UNIX_EPOCH + Duration::from_secs(welcome.time);
+    let Some(server) = UNIX_EPOCH.checked_add(Duration::from_secs(welcome.time)) else {
+        return Verdict::not_tried("the server tells no time");
+    };
     let (ahead, skew) = skew(*now, server);
     if skew <= SKEW_MAX {
         return Verdict::Ok("both agree to two minutes".into());

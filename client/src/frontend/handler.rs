@@ -96,7 +96,7 @@ impl Handler {
         let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let mut engine = Engine::new(busy.connection(), request.headers());
-        if let Some(address) = address {
+        if let Some(address) = address.filter(|_| host.is_built_in()) {
             engine = engine.from_address(address.ip(), request.headers());
         }
         let uri = request.uri();

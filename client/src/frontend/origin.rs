@@ -47,6 +47,12 @@ impl LocalHost {
         }
     }
 
+    /// Whether it is a name that every client has. A proxy on this machine, which may serve others, has a name that the
+    /// user allowed.
+    pub(super) fn is_built_in(&self) -> bool {
+        is_ours(split(&self.0).0, &[])
+    }
+
     /// The origin of a page of this host (RFC 6454, section 6.1).
     pub(super) fn origin(&self) -> String {
         format!("http://{}", self.0)

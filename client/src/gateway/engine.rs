@@ -42,9 +42,13 @@ impl Engine {
     /// The same, whose connection comes from this address. A proxy on this machine may serve others.
     #[must_use]
     pub fn from_address(self, address: IpAddr, headers: &HeaderMap) -> Self {
-        let is_proxied = [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for")]
-            .iter()
-            .any(|name| headers.contains_key(name));
+        let by_proxies = [
+            FORWARDED,
+            VIA,
+            HeaderName::from_static("x-forwarded-for"),
+            HeaderName::from_static("x-real-ip"),
+        ];
+        let is_proxied = by_proxies.iter().any(|name| headers.contains_key(name));
         Self { is_local: address.to_canonical().is_loopback() && !is_proxied, ..self }
     }
 

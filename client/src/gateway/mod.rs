@@ -121,10 +121,12 @@ impl Gateway {
         states.iter().map(|state| ServerReport::of(state, is_used(state))).collect()
     }
 
-    /// The registries that the connected servers serve.
+    /// The registries that the connected and trusted servers serve. Another server must not choose for which registries
+    /// engines are set up.
     pub(crate) fn served_registries(&self) -> Vec<Registry> {
         let states = self.context.tunnel.servers();
-        let welcomes = states.iter().filter_map(|state| state.session()?.welcome());
+        let trusted = states.iter().filter(|state| state.is_trusted());
+        let welcomes = trusted.filter_map(|state| state.session()?.welcome());
         let served: BTreeSet<_> =
             welcomes.flat_map(|(welcome, _)| welcome.registries.iter().cloned()).collect();
         served.into_iter().collect()

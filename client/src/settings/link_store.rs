@@ -9,7 +9,7 @@ use docxy_host::private_file::{self, FileError};
 use docxy_host::terminal::print_note;
 use docxy_protocol::link::{Link, LinkError, find_link, without_quotes};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Why links cannot be read or stored.
@@ -62,8 +62,10 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<LinkLine>, LinksError> {
     if find_link(&path.to_string_lossy()).is_some() {
         return Err(LinksError::NotAFile);
     }
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LinksError::Read { path: path.to_owned(), source })?;
+    let mut text = String::new();
+    private_file::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(|source| LinksError::Read { path: path.to_owned(), source })?;
     parse_lines(&text, &path.display().to_string())
 }
 

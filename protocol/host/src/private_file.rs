@@ -2,8 +2,9 @@
 //!
 //! Must never leave a half-written file, or know what a file contains.
 
+use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -68,16 +69,45 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A file's content; `None` if there is no such file.
+/// A file's content; `None` if there is no such file. As with [`open`], nobody else chooses which file this is.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be read, or is no file.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match std::fs::read(path) {
+    let read = || {
+        let mut file = open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        Ok(content)
+    };
+    match read() {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FileError::Read { path: path.to_owned(), source }),
     }
+}
+
+/// Opens a file for reading. Symbolic links are followed as by [`target`]: the owner of a directory must not choose which
+/// file root reads.
+///
+/// # Errors
+/// If a link is of another user, or the file cannot be opened.
+pub fn open(path: &Path) -> io::Result<File> {
+    let is_of_kernel = path.starts_with("/dev") || path.starts_with("/proc");
+    let options = OpenOptions::new().read(true).custom_flags(flags(OFlags::NOFOLLOW)).clone();
+    match options.open(target(path)?) {
+        // A pipe of this process, such as /dev/stdin, is a link to no name.
+        Err(error) if error.kind() == ErrorKind::NotFound && is_of_kernel => File::open(path),
+        opened => opened,
+    }
+}
+
+/// Flags of open(2), as the standard library takes them.
+fn flags(flags: OFlags) -> i32 {
+    flags.bits().cast_signed()
 }
 
 /// The file that a path leads to: symbolic links are followed, also to a file that is not there yet.
@@ -244,7 +274,16 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
             give_to_owner_of(directory(path), &file)?;
             Ok(file)
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // The name may be a link or a pipe of the directory's owner.
+            let file = options.custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path)?;
+            let is_file = file.metadata()?.is_file();
+            if is_file {
+                Ok(file)
+            } else {
+                Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"))
+            }
+        }
         Err(error) => Err(error),
     }
 }
@@ -307,6 +346,23 @@ mod tests {
         assert_eq!(read(&written).unwrap().unwrap(), b"new");
         assert_eq!(mode(&directory), 0o700);
         assert_eq!(directory.read_dir().unwrap().count(), 3, "no leftovers");
+    }
+
+    #[test]
+    fn the_owner_of_a_directory_does_not_choose_what_another_user_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, lock) = (dir.path().join("file"), dir.path().join("link"), dir.path().join("lock"));
+        std::fs::write(&file, "content").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink(&file, &lock).unwrap();
+        assert_eq!(read(&link).unwrap().unwrap(), b"content", "the link is this user's");
+        assert!(super::lock(&lock).is_err());
+        assert!(read(dir.path()).is_err());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+            assert!(read(&link).unwrap_err().is_permission_denied());
+        }
+        assert!(open(Path::new("/dev/null")).is_ok());
     }
 
     #[test]
