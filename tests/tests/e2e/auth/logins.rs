@@ -34,11 +34,15 @@ async fn manifest(engine: &HttpClient, headers: &[(&str, &str)]) -> HttpResponse
     engine.get(&path, &[headers, &[ANY]].concat()).await
 }
 
-/// The content of all files below this directory.
+/// The content of all files below this directory, which may have a socket, too.
 fn files_below(directory: &Path) -> Vec<Vec<u8>> {
     let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
     let read = |path: std::path::PathBuf| {
-        if path.is_dir() { files_below(&path) } else { vec![fs::read(path).unwrap()] }
+        if path.is_dir() {
+            files_below(&path)
+        } else {
+            path.is_file().then(|| fs::read(path).unwrap()).into_iter().collect()
+        }
     };
     entries.flat_map(read).collect()
 }
