@@ -288,7 +288,8 @@ mod tests {
             if std::os::unix::fs::chown(path_of_other, Some(65534), None).is_err() {
                 return; // Only root can give files away.
             }
-            assert_eq!(read(&path).unwrap().into_keys().collect::<Vec<_>>(), [ghcr.clone()]);
+            let left = read(&path).unwrap();
+            assert!(left.contains_key(&ghcr) && !left.contains_key(&quay), "{left:?}");
             std::os::unix::fs::chown(path_of_other, Some(0), None).unwrap();
         }
         assert_eq!(read(&path).unwrap()[&quay], helper);
