@@ -82,7 +82,7 @@ async fn contact_all(lines: &[LinkLine], flags: &Flags) -> Result<(), CommandErr
 }
 
 /// The process of this user's running client.
-async fn running_process() -> Option<i32> {
+pub(super) async fn running_process() -> Option<i32> {
     let sockets = local_api::socket_candidates();
     join_all(sockets.iter().map(|socket| listening_process(socket))).await.into_iter().flatten().next()
 }

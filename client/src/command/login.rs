@@ -5,12 +5,14 @@
 
 use super::arguments::{LoginArguments, LogoutArguments};
 use super::error::CommandError;
+use super::join::running_process;
 use crate::local_api;
 use crate::logins::{
     self, CredentialHelper, HelperError, LoginsError, StoredLogin, docker_config, helper_keys,
 };
 use crate::pull::Connection;
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
+use docxy_host::directories::{CLIENT_CONFIG, CLIENT_STATE, is_root};
 use docxy_host::logging;
 use docxy_host::password_file;
 use docxy_host::signals::shutdown::Shutdown;
@@ -46,6 +48,11 @@ pub enum LoginError {
     NothingImported(PathBuf),
     #[error("not logged in to {registry}{others}")]
     NotLoggedIn { registry: Registry, others: String },
+    #[error(
+        "credential helpers work with a user's own docxy-client only, and {} is for the system's: log in as the user \
+         whose docxy-client runs, or without a helper. Nothing was stored", .0.display()
+    )]
+    HelperOfSystem(PathBuf),
     #[error("there is no directory for logins: set XDG_CONFIG_HOME or HOME")]
     NoDirectory,
     #[error(transparent)]
@@ -62,6 +69,9 @@ pub(super) fn login(arguments: LoginArguments, flags: Flags) -> Result<(), Comma
     let logging = logging::start(&settings.log);
     let has_account = helper.is_some() && user.is_none();
     let helper = helper.or(settings.credential_helper);
+    if helper.is_some() && import.is_none() {
+        refuse_helper_of_system(&file)?;
+    }
     let imported = match &import {
         Some(path) => Some(read_docker_config(path.clone().unwrap_or_else(docker_config_path))?),
         None => None,
@@ -97,29 +107,49 @@ pub(super) fn login(arguments: LoginArguments, flags: Flags) -> Result<(), Comma
     });
     drop(logging);
     outcome?;
-    print_note(
-        "engines on this machine now pull what the account can, also those of its other users; other machines do not",
-    );
+    print_note(if runtime.block_on(only_system_client_runs()) {
+        "this system's docxy-client does not read that; for it, log in with sudo"
+    } else {
+        "engines on this machine now pull what the account can, also those of its other users; other machines do not"
+    });
     Ok(())
 }
 
 pub(super) fn logout(arguments: &LogoutArguments, flags: &Flags) -> Result<(), CommandError> {
     let registry = &arguments.registry;
     let file = ConnectionSettings::load(flags, Level::ERROR)?.logins.ok_or(LoginError::NoDirectory)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
+    let of_system = if runtime.block_on(only_system_client_runs()) {
+        "; this system's docxy-client has its own logins: for those, log out with sudo"
+    } else {
+        ""
+    };
     let all = logins::read(&file).map_err(LoginError::from)?;
     if !all.contains_key(registry) {
         let names: Vec<_> = all.keys().map(ToString::to_string).collect();
         let others = if names.is_empty() { String::new() } else { format!(", only to {}", names.join(", ")) };
+        let others = others + of_system;
         return Err(LoginError::NotLoggedIn { registry: registry.clone(), others }.into());
     }
     // First the file: a helper that fails must not keep the login in use.
     let removed = logins::change(&file, |all| all.remove(registry)).map_err(LoginError::from)?;
-    print_note(&format!("logged out of {registry}"));
+    print_note(&format!("logged out of {registry}{of_system}"));
     if let Some(StoredLogin::Helper { helper, key, own: true }) = removed {
-        let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
         runtime.block_on(helper.erase(&key)).map_err(LoginError::from)?;
     }
     Ok(())
+}
+
+/// Whether a client runs here that does not read this user's logins.
+async fn only_system_client_runs() -> bool {
+    local_api::system_client_runs() && running_process().await.is_none()
+}
+
+/// Root's logins are for the service, which runs as another user and has no helper of root.
+fn refuse_helper_of_system(file: &Path) -> Result<(), LoginError> {
+    let is_of_system =
+        [&CLIENT_STATE, &CLIENT_CONFIG].iter().any(|place| file.parent() == Some(Path::new(place.system)));
+    if is_root() && is_of_system { Err(LoginError::HelperOfSystem(file.to_owned())) } else { Ok(()) }
 }
 
 /// The account that the user types, or that a program writes.
@@ -168,7 +198,7 @@ async fn add(
         }
         None => StoredLogin::Password { user: user.clone(), password },
     };
-    keep(file, &registry, &user, stored)
+    keep(file, &registry, &user, stored).await
 }
 
 /// Verifies the account that is kept like this, and keeps it so.
@@ -178,9 +208,12 @@ async fn import_one(
     registry: &Registry,
     stored: StoredLogin,
 ) -> Result<(), CommandError> {
+    if matches!(stored, StoredLogin::Helper { .. }) {
+        refuse_helper_of_system(file)?;
+    }
     let login = stored.account(registry).await.map_err(LoginError::from)?;
     verify(connection, &login).await?;
-    keep(file, registry, &login.user, stored)
+    keep(file, registry, &login.user, stored).await
 }
 
 /// Says what is wrong with each that cannot be used. At least one must be.
@@ -201,7 +234,8 @@ async fn import_all(
     if imported == 0 { Err(LoginError::NothingImported(path.to_owned()).into()) } else { Ok(()) }
 }
 
-fn keep(file: &Path, registry: &Registry, user: &str, stored: StoredLogin) -> Result<(), CommandError> {
+/// What `login` has put into another place before is taken away there.
+async fn keep(file: &Path, registry: &Registry, user: &str, stored: StoredLogin) -> Result<(), CommandError> {
     let place = match &stored {
         StoredLogin::Password { .. } => format!("in {}, which only you may read", file.display()),
         StoredLogin::Helper { helper, .. } => {
@@ -210,8 +244,15 @@ fn keep(file: &Path, registry: &Registry, user: &str, stored: StoredLogin) -> Re
             )
         }
     };
-    logins::change(file, |all| all.insert(registry.clone(), stored)).map_err(LoginError::from)?;
+    let before = logins::change(file, |all| all.insert(registry.clone(), stored.clone()));
+    let before = before.map_err(LoginError::from)?;
     print_note(&format!("logged in to {registry} as {user}; the password is kept {place}"));
+    if let Some(StoredLogin::Helper { helper, key, own: true }) = before
+        && !matches!(&stored, StoredLogin::Helper { helper: h, key: k, .. } if (h, k) == (&helper, &key))
+        && let Err(why) = helper.erase(&key).await
+    {
+        print_note(&format!("warning: the password from before is still kept: {why}"));
+    }
     Ok(())
 }
 

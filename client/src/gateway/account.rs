@@ -16,23 +16,34 @@ pub(crate) struct UsedAccount(pub(crate) String);
 
 impl Gateway {
     /// The login to use for a request of this engine.
-    pub(super) async fn login_for(&self, request: &Request, engine: &Engine) -> Option<Login> {
+    pub(super) async fn login_for(
+        &self,
+        request: &Request,
+        engine: &Engine,
+        deadline: ResponseDeadline,
+    ) -> Option<Login> {
         if request.has_credential() || !engine.may_use_logins() {
             return None;
         }
         match request.operation {
             Operation::Token(_) => None,
-            // A known challenge is repeated: an engine that has a credential shows it then.
+            // An engine that has a credential shows it after a challenge.
             Operation::Ping if self.context.metadata.challenge_response(request).is_some() => None,
+            Operation::Ping => {
+                let login = self.logins.get(&request.registry).await?;
+                self.challenge(request, deadline).await.is_none().then_some(login)
+            }
             _ => self.logins.get(&request.registry).await,
         }
     }
 
-    /// Sends a request with a login, and once more if that is refused and there is a newer password.
+    /// Sends a request with a login, and once more if that is refused and there is a newer password. If none is accepted,
+    /// the request is answered as without a login: the content may be public, or the engine have a credential of its own.
     pub(super) async fn send_with_login(
         &self,
         request: Request,
         login: Login,
+        engine: &Engine,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
         let mut response = self.send_as(&request, &login, deadline).await?;
@@ -40,6 +51,14 @@ impl Gateway {
             && let Some(newer) = self.logins.in_place_of(&login).await
         {
             response = self.send_as(&request, &newer, deadline).await?;
+        }
+        if response.status() == StatusCode::UNAUTHORIZED {
+            drop(response);
+            let registry = request.registry.clone();
+            response = self.send_without_login(request, engine, false, deadline).await?;
+            if response.status().is_success() {
+                self.logins.warn(Some(&registry), &"it is refused what everybody may read; log in again");
+            }
         }
         response.extensions_mut().insert(UsedAccount(login.user));
         Ok(response)

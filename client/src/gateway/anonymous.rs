@@ -48,7 +48,11 @@ impl Gateway {
 
     /// The challenge of a request's registry. If none is known, the registry is asked, unless it is known to have
     /// none.
-    async fn challenge(&self, request: &Request, deadline: ResponseDeadline) -> Option<Response<Bytes>> {
+    pub(super) async fn challenge(
+        &self,
+        request: &Request,
+        deadline: ResponseDeadline,
+    ) -> Option<Response<Bytes>> {
         let metadata = &self.context.metadata;
         if metadata.challenges.requires_token(&request.registry, Instant::now()).is_none() {
             let ping = Request::new(request.registry.clone(), Operation::Ping);

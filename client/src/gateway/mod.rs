@@ -195,9 +195,19 @@ impl Gateway {
         engine.name().inspect(|name| self.context.counters.engines.increment(name));
         let request = request.without_foreign_credentials();
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
-        if !has_credential && let Some(login) = self.login_for(&request, engine).await {
-            return self.send_with_login(request, login, deadline).await;
+        if !has_credential && let Some(login) = self.login_for(&request, engine, deadline).await {
+            return self.send_with_login(request, login, engine, deadline).await;
         }
+        self.send_without_login(request, engine, has_credential, deadline).await
+    }
+
+    async fn send_without_login(
+        &self,
+        request: Request,
+        engine: &Engine,
+        has_credential: bool,
+        deadline: ResponseDeadline,
+    ) -> Result<Response<Transfer>, Fault> {
         let guard = self.context.registry.begin(&request);
         if anonymous::is_for_content(&request) && !has_credential {
             return self.send_anonymously(request, deadline, guard).await;

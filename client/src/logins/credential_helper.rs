@@ -10,11 +10,14 @@ use std::io;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 /// How long a helper may take. It may ask a person, or a service far away.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest answer. A token has a few KiB.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// The name of a helper, without `docker-credential-`.
 #[derive(Debug, Clone, PartialEq, Eq, derive_more::Display, Serialize, Deserialize)]
@@ -80,15 +83,15 @@ impl CredentialHelper {
         self.run("erase", key.as_bytes()).await.map(drop)
     }
 
-    fn program(&self) -> Command {
-        Command::new(format!("docker-credential-{self}"))
+    async fn run(&self, command: &str, input: &[u8]) -> Result<Vec<u8>, HelperError> {
+        let mut program = Command::new(format!("docker-credential-{self}"));
+        program.arg(command);
+        self.talk(program, input).await
     }
 
-    async fn run(&self, command: &str, input: &[u8]) -> Result<Vec<u8>, HelperError> {
+    async fn talk(&self, mut program: Command, input: &[u8]) -> Result<Vec<u8>, HelperError> {
         let start = |source| HelperError::Start { helper: self.clone(), source };
-        let mut process = self
-            .program()
-            .arg(command)
+        let mut process = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -96,20 +99,25 @@ impl CredentialHelper {
             .spawn()
             .map_err(start)?;
         let mut stdin = process.stdin.take().expect("it is piped");
+        let stdout = process.stdout.take().expect("it is piped");
         let talking = async {
             // One that does not read its input says why.
             let _ = stdin.write_all(input).await;
             drop(stdin);
-            process.wait_with_output().await
+            let mut answer = Vec::new();
+            stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+            Ok((process.wait().await?, answer))
         };
         let timed_out = |_| HelperError::TimedOut { helper: self.clone() };
-        let output = tokio::time::timeout(TIMEOUT, talking).await.map_err(timed_out)?.map_err(start)?;
-        if output.status.success() {
-            return Ok(output.stdout);
+        let (status, answer) =
+            tokio::time::timeout(TIMEOUT, talking).await.map_err(timed_out)?.map_err(start)?;
+        if status.success() {
+            return Ok(answer);
         }
-        // An answer on stdout is the reason, never a password.
-        let said = clean(String::from_utf8_lossy(&output.stdout).trim());
-        let said = if said.as_str().is_empty() { clean(output.status) } else { said };
+        // An answer on stdout is the reason, unless the helper gives an account and fails.
+        let is_account = serde_json::from_slice::<Credentials>(&answer).is_ok();
+        let said = clean(String::from_utf8_lossy(&answer).trim());
+        let said = if is_account || said.as_str().is_empty() { clean(status) } else { said };
         Err(HelperError::Failed { helper: self.clone(), said })
     }
 }
@@ -153,5 +161,27 @@ mod tests {
     async fn a_helper_that_is_not_there_is_named() {
         let error = CredentialHelper("gone-x".into()).get("k").await.unwrap_err().to_string();
         assert!(error.starts_with("cannot run docker-credential-gone-x: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_failing_helper_says_why_but_never_a_password() {
+        let account = r#"{"Username": "me", "Secret": "hunter2"}"#;
+        for (script, expected) in [
+            ("echo no such account; exit 1".to_owned(), "no such account"),
+            (format!("echo '{account}'; exit 3"), "exit status: 3"),
+        ] {
+            let mut program = Command::new("sh");
+            program.args(["-c", &script]);
+            let error = CredentialHelper("x".into()).talk(program, b"").await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_no_account() {
+        let mut program = Command::new("sh");
+        program.args(["-c", "exec cat /dev/zero"]);
+        let error = CredentialHelper("x".into()).talk(program, b"").await.unwrap_err();
+        assert!(matches!(error, HelperError::Failed { .. }), "{error}");
     }
 }

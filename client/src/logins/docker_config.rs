@@ -19,8 +19,8 @@ const IDENTITY_TOKEN_USER: &str = "<token>";
 #[derive(Default)]
 struct DockerConfig {
     auths: BTreeMap<String, Account>,
-    cred_helpers: BTreeMap<String, CredentialHelper>,
-    creds_store: Option<CredentialHelper>,
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -36,10 +36,10 @@ struct Account {
 /// If it is not such a file.
 pub(crate) fn parse(text: &[u8]) -> Result<BTreeMap<Registry, StoredLogin>, serde_json::Error> {
     let DockerConfig { auths, cred_helpers, creds_store } = serde_json::from_slice(text)?;
-    let helper = |helper: &CredentialHelper, key: String| StoredLogin::Helper {
-        helper: helper.clone(),
-        key,
-        own: false,
+    // An empty name stands for none.
+    let helper = |name: &str, key: String| {
+        let helper: CredentialHelper = name.parse().ok()?;
+        Some(StoredLogin::Helper { helper, key, own: false })
     };
     let of_account = |(key, account): (String, Account)| {
         let registry = registry(&key)?;
@@ -48,13 +48,13 @@ pub(crate) fn parse(text: &[u8]) -> Result<BTreeMap<Registry, StoredLogin>, serd
                 StoredLogin::Password { user: IDENTITY_TOKEN_USER.to_owned(), password: token }
             }
             (_, Some((user, password))) => StoredLogin::Password { user, password },
-            _ => helper(creds_store.as_ref()?, key),
+            _ => helper(creds_store.as_deref()?, key)?,
         };
         Some((registry, stored))
     };
     let mut all: BTreeMap<_, _> = auths.into_iter().filter_map(of_account).collect();
     // As in Docker, a registry's own helper wins.
-    all.extend(cred_helpers.iter().filter_map(|(key, of)| Some((registry(key)?, helper(of, key.clone())))));
+    all.extend(cred_helpers.iter().filter_map(|(key, of)| Some((registry(key)?, helper(of, key.clone())?))));
     Ok(all)
 }
 
@@ -86,7 +86,7 @@ mod tests {
                 "nonsense host": {"auth": "bWU6aHVudGVyMg=="},
                 "ghcr.io": {"auth": "not base64"}
             },
-            "credHelpers": {"1.dkr.ecr.example": "ecr-login"},
+            "credHelpers": {"1.dkr.ecr.example": "ecr-login", "odd.example": "../x", "none.example": ""},
             "credsStore": "secretservice",
             "HttpHeaders": {"User-Agent": "x"}
         }"#;
@@ -111,5 +111,9 @@ mod tests {
         assert_eq!(found, BTreeMap::from(expected));
         assert!(parse(b"{").is_err());
         assert!(parse(b"{}").unwrap().is_empty());
+        let without =
+            br#"{"auths": {"quay.io": {}, "a.example": {"auth": "bWU6aHVudGVyMg=="}}, "credsStore": ""}"#;
+        let expected = ("a.example".parse().unwrap(), password("me", "hunter2"));
+        assert_eq!(parse(without).unwrap(), BTreeMap::from([expected]));
     }
 }

@@ -8,14 +8,17 @@ pub(crate) mod docker_config;
 
 pub use credential_helper::{CredentialHelper, HelperError};
 
+use docxy_host::file_fingerprint::Fingerprint;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::private_file::{self, FileError};
+use docxy_host::private_socket::own_user;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::name::Registry;
 use docxy_protocol::secret::Secret;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +30,9 @@ const HELPER_LIFETIME: Duration = Duration::from_secs(600);
 
 /// A helper is asked again after a refusal, or when it has failed, but not for each request of a pull.
 const HELPER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a request waits for a helper. Engines wait little longer, and the image may be public.
+const HELPER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Why logins cannot be read or stored.
 #[derive(Debug, thiserror::Error)]
@@ -82,24 +88,16 @@ pub struct Logins(Arc<Inner>);
 struct Inner {
     file: Option<PathBuf>,
     read: Mutex<ReadFile>,
-    /// What the helpers have said. Held while one is asked, so that each is asked once.
-    asked: tokio::sync::Mutex<HashMap<Registry, Asked>>,
+    /// What the helpers have said. That of a registry is locked while its helper is asked, so that it is asked once.
+    asked: Mutex<HashMap<Registry, Arc<tokio::sync::Mutex<Option<Asked>>>>>,
     failures: LogLimits<Option<Registry>>,
 }
 
 /// The file as it was when it was last read.
 #[derive(Debug, Default)]
 struct ReadFile {
-    version: Option<FileVersion>,
+    version: Option<Fingerprint>,
     logins: StoredLogins,
-}
-
-/// Changes with each change of the file: it is always replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileVersion {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
 }
 
 /// A helper's answer.
@@ -142,54 +140,80 @@ impl Logins {
         self.find(&refused.registry, is_recent).await.filter(|login| login != refused)
     }
 
-    /// The login of this registry. What its helper has said before counts if `is_good`.
-    async fn find(&self, registry: &Registry, is_good: impl Fn(&Asked) -> bool) -> Option<Login> {
+    /// The login of this registry. What its helper has said before counts if `is_good`. A helper that is slow is asked
+    /// to its end, for the requests after this one.
+    async fn find(&self, registry: &Registry, is_good: fn(&Asked) -> bool) -> Option<Login> {
         let stored = self.stored(registry).await?;
         if let StoredLogin::Password { user, password } = stored {
             return Some(Login { registry: registry.clone(), user, password });
         }
-        let mut asked = self.0.asked.lock().await;
-        let known = asked.get(registry).filter(|known| known.of == stored);
+        let asking = tokio::spawn(self.clone().ask(registry.clone(), stored, is_good));
+        let Ok(asked) = tokio::time::timeout(HELPER_PATIENCE, asking).await else {
+            let seconds = HELPER_PATIENCE.as_secs();
+            let reason = format_args!("its credential helper has not answered within {seconds} s");
+            self.warn(Some(registry), &reason);
+            return None;
+        };
+        asked.ok().flatten()
+    }
+
+    async fn ask(
+        self,
+        registry: Registry,
+        stored: StoredLogin,
+        is_good: fn(&Asked) -> bool,
+    ) -> Option<Login> {
+        let asked = Arc::clone(self.0.asked.lock().entry(registry.clone()).or_default());
+        let mut asked = asked.lock().await;
+        let known = asked.as_ref().filter(|known| known.of == stored);
         if let Some(known) = known.filter(|known| is_good(known)) {
             return known.login.clone();
         }
-        let answer = stored.account(registry).await.inspect_err(|error| self.warn(Some(registry), error));
+        let answer = stored.account(&registry).await.inspect_err(|error| self.warn(Some(&registry), error));
         // The last password may be valid for a while.
         let login = answer.ok().or_else(|| known?.login.clone());
-        let answer = Asked { of: stored, login: login.clone(), at: Instant::now() };
-        asked.insert(registry.clone(), answer);
+        *asked = Some(Asked { of: stored, login: login.clone(), at: Instant::now() });
         login
     }
 
     /// How the login of this registry is kept.
     async fn stored(&self, registry: &Registry) -> Option<StoredLogin> {
         let file = self.0.file.as_ref()?;
-        let version = tokio::fs::metadata(file).await.ok().map(|about| FileVersion {
-            inode: about.ino(),
-            bytes: about.len(),
-            modified: (about.mtime(), about.mtime_nsec()),
-        });
+        let version = Fingerprint::of(tokio::fs::metadata(file).await);
         if self.0.read.lock().version != version {
             let path = file.clone();
             let read = tokio::task::spawn_blocking(move || read(&path)).await.ok()?;
-            let logins = read.inspect_err(|error| self.warn(None, error)).unwrap_or_default();
+            // A file that cannot be read now is read again.
+            let logins = read.inspect_err(|error| self.warn(None, error)).ok()?;
             *self.0.read.lock() = ReadFile { version, logins };
         }
         self.0.read.lock().logins.get(registry).cloned()
     }
 
-    fn warn(&self, registry: Option<&Registry>, error: &dyn std::error::Error) {
+    /// Logs why the login of this registry, or each, cannot be used.
+    pub(crate) fn warn(&self, registry: Option<&Registry>, reason: &dyn Display) {
         if let Some(suppressed) = self.0.failures.admit(registry.cloned()) {
             let registry = registry.map(tracing::field::display);
-            tracing::warn!(registry, %error, suppressed, "a login cannot be used");
+            tracing::warn!(registry, %reason, suppressed, "a login cannot be used");
         }
     }
 }
 
-/// The logins in this file. There may be none.
+/// The logins in this file. There may be none. Those in credential helpers count only if no other user can have written
+/// them: the service's user must not choose what a command of root runs.
 pub(crate) fn read(path: &Path) -> Result<StoredLogins, LoginsError> {
     let Some(content) = private_file::read(path)? else { return Ok(StoredLogins::default()) };
-    serde_json::from_slice(&content).map_err(|source| LoginsError::Parse { path: path.to_owned(), source })
+    let parsed: Result<StoredLogins, _> = serde_json::from_slice(&content);
+    let mut logins = parsed.map_err(|source| LoginsError::Parse { path: path.to_owned(), source })?;
+    // Who owns the directory can replace the file.
+    if ![Some(path), path.parent()].into_iter().flatten().all(is_own) {
+        logins.retain(|_, stored| matches!(stored, StoredLogin::Password { .. }));
+    }
+    Ok(logins)
+}
+
+fn is_own(path: &Path) -> bool {
+    path.metadata().is_ok_and(|about| about.uid() == own_user())
 }
 
 /// Changes the logins in this file, which is made if needed. Returns what `change` returns.
@@ -238,8 +262,36 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         change(&path, |all| all.remove(&ghcr)).unwrap();
         assert_eq!(logins.get(&ghcr).await, None);
+        change(&path, |all| all.insert(ghcr.clone(), password("me"))).unwrap();
+        let content = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(logins.get(&ghcr).await, None);
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, content).unwrap();
+        assert!(logins.get(&ghcr).await.is_some());
         std::fs::write(&path, "{").unwrap();
         assert_eq!(logins.get(&ghcr).await, None);
         assert!(matches!(change(&path, |_| ()), Err(LoginsError::Parse { .. })), "nothing is overwritten");
+    }
+
+    #[tokio::test]
+    async fn another_user_names_no_helper() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logins");
+        let helper = StoredLogin::Helper { helper: "x".parse().unwrap(), key: "k".into(), own: true };
+        let (ghcr, quay) = (registry("ghcr.io"), registry("quay.io"));
+        change(&path, |all| all.extend([(ghcr.clone(), password("me")), (quay.clone(), helper.clone())]))
+            .unwrap();
+        assert_eq!(read(&path).unwrap()[&quay], helper);
+        for path_of_other in [path.as_path(), dir.path()] {
+            if std::os::unix::fs::chown(path_of_other, Some(65534), None).is_err() {
+                return; // Only root can give files away.
+            }
+            let left = read(&path).unwrap();
+            assert!(left.contains_key(&ghcr) && !left.contains_key(&quay), "{left:?}");
+            std::os::unix::fs::chown(path_of_other, Some(0), None).unwrap();
+        }
+        assert_eq!(read(&path).unwrap()[&quay], helper);
     }
 }

@@ -138,7 +138,9 @@ const fn is_trusted(peer: u32, own: u32) -> bool {
     peer == own || peer == 0 || own == 0
 }
 
-fn own_user() -> u32 {
+/// The user that this process acts as.
+#[must_use]
+pub fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 

@@ -34,11 +34,15 @@ async fn manifest(engine: &HttpClient, headers: &[(&str, &str)]) -> HttpResponse
     engine.get(&path, &[headers, &[ANY]].concat()).await
 }
 
-/// The content of all files below this directory.
+/// The content of all files below this directory, which may have a socket, too.
 fn files_below(directory: &Path) -> Vec<Vec<u8>> {
     let entries = fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
     let read = |path: std::path::PathBuf| {
-        if path.is_dir() { files_below(&path) } else { vec![fs::read(path).unwrap()] }
+        if path.is_dir() {
+            files_below(&path)
+        } else {
+            path.is_file().then(|| fs::read(path).unwrap()).into_iter().collect()
+        }
     };
     entries.flat_map(read).collect()
 }
@@ -100,6 +104,75 @@ async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
     assert!(to_hub.iter().all(|entry| entry.authorization_scheme() != Some("Basic")), "{to_hub:#?}");
 }
 
+/// Writes the file that `login` writes, with these entries.
+fn write_logins(client: &Client, entries: &str) {
+    let directory = client.cache().with_file_name("config");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("logins"), format!("{{{entries}}}")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_hides_neither_public_images_nor_the_challenge() {
+    let two = TwoRegistries::new().await;
+    let (client, engine) = (&two.testbed.client, &two.testbed.engine);
+    let write = |password: &str| {
+        write_logins(
+            client,
+            &format!(r#""{OTHER}":{{"password":{{"user":"{}","password":"{password}"}}}}"#, ALICE.0),
+        );
+    };
+    let is_challenged = |response: &HttpResponse| {
+        response.status == StatusCode::UNAUTHORIZED
+            && response.header("www-authenticate").starts_with("Bearer ")
+    };
+    write(ALICE.1);
+    let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
+    assert!(is_challenged(&ping), "engines with an account of their own show it then: {ping:?}");
+    assert_eq!(manifest(engine, &[]).await.status, StatusCode::OK);
+    write("not-her-password");
+    let private = manifest(engine, &[]).await;
+    assert!(is_challenged(&private), "{private:?}");
+    let public_token = engine.get(&format!("/auth/token/{OTHER}?scope=repository:{PRIVATE}:pull"), &[]).await;
+    let bearer = public_token.bearer();
+    let denied = manifest(engine, &[("authorization", &bearer)]).await;
+    let (status, _, message) = denied.error();
+    assert!(status == 401 && message.contains(ALICE.0) && message.contains("log in again"), "{message}");
+    let public = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
+    for headers in [&[ANY][..], &[ANY, ("authorization", &bearer)]] {
+        assert_eq!(engine.get(&public, headers).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_helper_that_hangs_delays_no_other_registry() {
+    let two = TwoRegistries::new().await;
+    let (client, engine) = (&two.testbed.client, &two.testbed.engine);
+    let started = client.cache().with_file_name("started");
+    let script = format!(
+        "#!/bin/sh\nread key\n[ $key = hangs ] && touch {} && exec sleep 15\n\
+         echo '{{\"Username\":\"{}\",\"Secret\":\"{}\"}}'\n",
+        started.display(),
+        ALICE.0,
+        ALICE.1
+    );
+    block_in_place(|| client.install("docker-credential-slow", &script)).unwrap();
+    let entry = |registry: &str, key: &str| {
+        format!(r#""{registry}":{{"helper":{{"helper":"slow","key":"{key}","own":false}}}}"#)
+    };
+    write_logins(client, &[entry("docker.io", "hangs"), entry(OTHER, "answers")].join(","));
+    let other = async {
+        while !started.exists() {
+            engine.get("/health", &[]).await;
+        }
+        manifest(engine, &[]).await.status
+    };
+    let hangs = two.testbed.engine.get("/v2/alice/private/manifests/latest", &[ANY]);
+    tokio::select! {
+        status = other => assert_eq!(status, StatusCode::OK),
+        _ = hangs => panic!("the other registry has waited for the helper"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_helper_is_asked_again_when_its_password_is_refused() {
     let two = TwoRegistries::new().await;
@@ -125,6 +198,17 @@ async fn a_credential_helper_is_asked_again_when_its_password_is_refused() {
         while engine.get(&path, &[]).await.status != StatusCode::OK {}
     };
     tokio::time::timeout(PROCESS_TIMEOUT, is_renewed).await.unwrap();
+
+    // A helper keeps a password until another login of the same registry is kept elsewhere.
+    let record = client.cache().with_file_name("commands");
+    let script = format!("#!/bin/sh\necho $1 >>{}\n", record.display());
+    block_in_place(|| client.install("docker-credential-keeps", &script)).unwrap();
+    for arguments in [&["--helper", "keeps"][..], &["--helper", "keeps"], &[]] {
+        let arguments = [&["login", OTHER, "-u", ALICE.0], arguments].concat();
+        let accepted = run(client, &arguments, "her-next-password\n");
+        assert!(accepted.status.success(), "{accepted:?}");
+    }
+    assert_eq!(fs::read_to_string(&record).unwrap(), "store\nstore\nerase\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
