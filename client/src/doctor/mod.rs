@@ -1,6 +1,6 @@
 //! What is wrong between an engine and the registries, hop by hop, and the command that mends it.
 //!
-//! [`server`] walks from a link to the registries as its server sees them, and [`local_client`] and [`engines`] from the
+//! `server` walks from a link to the registries as its server sees them, and [`local_client`] and [`engines`] from the
 //! running client to the engines. [`report`] renders what they find. Must never change anything, or print a secret.
 
 pub mod engines;

@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// The response to a request of this program: see [`RegistryClient::send`].
+    /// The response to a request of this program, once it is complete.
     ///
     /// # Errors
     /// A fault that names the hop that failed.
