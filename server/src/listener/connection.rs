@@ -63,8 +63,8 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a client to which much is sent is told what was lost.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a connection's bytes are added to the client's usage.
-const USAGE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a connection's bytes are added to the client's usage, which `docxy-server clients` shows.
+const USAGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves one connection from its first packet to its end.
 pub(super) async fn run(incoming: Incoming, slot: Slot, shared: Arc<ListenerContext>) {
