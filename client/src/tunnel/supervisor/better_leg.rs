@@ -3,7 +3,8 @@
 //! Must never touch the session in use: bodies move only when it is replaced.
 
 use super::control_stream::{SessionEnd, read_welcome};
-use super::server_supervisor::{Attempt, ServerSupervisor, Successor};
+use super::server_supervisor::{Attempt, ServerSupervisor};
+use super::successor::Successor;
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
 use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic};
 use crate::tunnel::session::Session;

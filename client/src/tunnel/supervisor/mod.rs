@@ -9,6 +9,7 @@ mod failure_log;
 mod legs;
 mod race;
 mod server_supervisor;
+mod successor;
 
 pub(super) use control_stream::read_welcome;
 

@@ -1,10 +1,7 @@
 //! Keeps the session with one server up: dials, watches the control stream, and dials again.
 //!
 //! The only writer of the server's state. A successful handshake is not yet a working session: the server may
-//! refuse the Hello one round trip later. A session that becomes silent is replaced: by another server at once if one
-//! is heard, else by a new connection that is dialed beside it, and the one that responds first is used. If the server
-//! drains and another one can take over, everything moves there. Must never leave a server while nothing else serves
-//! this client.
+//! refuse the Hello one round trip later. What takes the place of a session is in [`super::successor`].
 
 use super::backoff::{
     DIAL_SCHEDULE, LEFT_SCHEDULE, REFUSED_SCHEDULE, RESTART_SCHEDULE, RESTART_WINDOW, SPARE_LINGER,
@@ -13,30 +10,26 @@ use super::control_stream::{SessionEnd, read_welcome, watch_control_stream};
 use super::failure_log::FailureLog;
 use super::legs::Legs;
 use super::race::race;
+use super::successor::{Successor, loss_of_silent};
 use crate::counters::TunnelCounters;
 use crate::tunnel::dial::{
     ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
 };
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
-use crate::tunnel::liveness::{Awaits, LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
-use crate::tunnel::session::Session;
 use crate::tunnel::status::TunnelStatus;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
 use docxy_protocol::text::{CleanText, clean};
-use docxy_transport::{Leg, Session as Transport};
+use docxy_transport::Leg;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
-
-/// How long after the machine has slept another server takes over, if it is heard and this one is not.
-const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a server is left that drains.
 const DRAINING: &str = CloseCode::Draining.reason();
@@ -61,16 +54,6 @@ pub(super) struct ServerSupervisor {
     pub(super) public_has_moved: AtomicBool,
     /// That of the last session.
     pub(super) last_leg: Option<Leg>,
-}
-
-/// What takes the place of a session.
-pub(super) enum Successor {
-    /// Another one with the same server.
-    Session(Box<DialedSession>),
-    /// One that was dialed beside this one, which still works, and why its leg is used.
-    Beside(Box<DialedSession>, Option<UseReason>),
-    /// Other servers, in this case.
-    OthersThan(SessionEnd),
 }
 
 impl ServerSupervisor {
@@ -174,7 +157,7 @@ impl ServerSupervisor {
     }
 
     /// Dials the legs in this order. The first that is up counts. The attempt of the other one may go on.
-    async fn dial(
+    pub(super) async fn dial(
         &self,
         order: DialOrder,
         timeout: Duration,
@@ -190,7 +173,7 @@ impl ServerSupervisor {
     }
 
     /// The next attempt dials the next port.
-    fn next_port(&self) {
+    pub(super) fn next_port(&self) {
         self.attempt.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -262,120 +245,6 @@ impl ServerSupervisor {
         }
     }
 
-    /// Waits until something else can take the place of this session.
-    async fn successor(&self, session: &Session, draining: &CancellationToken) -> Successor {
-        let (servers, id) = (self.servers.clone(), self.server.id);
-        tokio::select! {
-            successor = self.replacement_of_silent(session, draining) => return successor,
-            () = wait_until_spare(&servers, id) => {
-                tracing::info!(server = %self.server.name, "enough other servers are connected");
-                return Successor::OthersThan(SessionEnd::Released);
-            }
-            () = draining.cancelled() => {}
-        }
-        tracing::info!(server = %self.server.name, "the server drains");
-        self.set_condition(Condition::Draining);
-        // Until another server can take over, requests go on here, the last and new ones: they would have to wait for
-        // the next process, and engines do not wait as long as a drain may take.
-        tokio::select! {
-            takes_all = wait_for_takeover(&servers, &self.server, session, self.public_has_moved.load(Ordering::Relaxed)) => {
-                self.public_has_moved.store(true, Ordering::Relaxed);
-                if takes_all {
-                    return Successor::OthersThan(SessionEnd::Left);
-                }
-                // The server ends with its last session, so the new one comes before the old one is closed.
-                match self.dial_until_welcome(session.transport().leg()).await {
-                    Ok(next) => {
-                        let reason = self.legs.up(&next);
-                        return Successor::Beside(Box::new(next), reason);
-                    }
-                    Err(reason) => {
-                        tracing::info!(server = %self.server.name, %reason, "no new session with the server that drains");
-                    }
-                }
-            }
-            _ = self.suspicion(session) => {}
-        }
-        self.replacement_of_silent(session, draining).await
-    }
-
-    /// Resolves when the session is silent and something can replace it.
-    async fn replacement_of_silent(&self, session: &Session, draining: &CancellationToken) -> Successor {
-        let transport = session.transport();
-        loop {
-            let suspicion = self.suspicion(session).await;
-            self.counters.silent_connections.increment();
-            tracing::info!(server = %self.server.name, ?suspicion, "connection silent");
-            self.set_condition(Condition::Silent);
-            let (silent, patience) = match suspicion {
-                Suspicion::Silent(silent) => (silent, Duration::ZERO),
-                Suspicion::Slept(_) => (Duration::ZERO, WAKE_TIMEOUT),
-            };
-            let since = Instant::now().checked_sub(silent).unwrap_or_else(Instant::now);
-            let (servers, server) = (self.servers.clone(), Arc::clone(&self.server));
-            tokio::select! {
-                biased;
-                () = wait_for_live_replacement(&servers, &server, since, patience) => {
-                    let reason = format_args!("no response for {:.1} s; others respond", since.elapsed().as_secs_f64());
-                    return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
-                }
-                dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
-                () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
-            }
-            self.set_condition(match (draining.is_cancelled(), session.is_welcome()) {
-                (true, _) => Condition::Draining,
-                (false, true) => Condition::Good,
-                (false, false) => Condition::Greeting,
-            });
-        }
-    }
-
-    /// Dials until an attempt succeeds, each from a fresh port.
-    async fn dial_replacement(&self, silent: &Session) -> DialedSession {
-        let (silent_since, mut backoff) = (Instant::now(), Backoff::new(DIAL_SCHEDULE));
-        loop {
-            let begun = Instant::now();
-            match self.dial(self.legs.dial_order(loss_of_silent(silent)), ATTEMPT_TIMEOUT).await {
-                Ok((dialed, _)) => return dialed,
-                Err(error) => {
-                    tracing::info!(reason = %clean(error), "no other connection yet");
-                    self.next_port();
-                }
-            }
-            let delay = backoff.next_delay(silent_since.elapsed(), random_fraction());
-            tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
-        }
-    }
-
-    /// Resolves when a session seems dead.
-    async fn suspicion(&self, session: &Session) -> Suspicion {
-        let transport = session.transport();
-        let mut liveness = LivenessMonitor::new(transport.path(), Instant::now(), SystemTime::now());
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let now = (Instant::now(), SystemTime::now());
-            let has_replacement = |since| {
-                let is_heard = self.servers.has_live_replacement(&self.server, since);
-                if !is_heard {
-                    self.servers.probe_others(&self.server);
-                }
-                is_heard
-            };
-            let awaits = match (session.is_welcome(), session.has_requests()) {
-                (false, _) => Awaits::Welcome,
-                (true, true) => Awaits::Data,
-                (true, false) => Awaits::Nothing,
-            };
-            let verdict = liveness.poll(transport.path(), awaits, has_replacement, now);
-            self.server.hear(liveness.heard());
-            match verdict {
-                Verdict::Alive => {}
-                Verdict::Probe => transport.probe(),
-                Verdict::Suspect(suspicion) => return suspicion,
-            }
-        }
-    }
-
     fn publish(&mut self, dialed: &DialedSession, reason: Option<UseReason>) {
         let leg = dialed.leg();
         if self.last_leg.replace(leg).is_some_and(|last| last != leg) {
@@ -389,7 +258,7 @@ impl ServerSupervisor {
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));
     }
 
-    fn set_condition(&self, condition: Condition) {
+    pub(super) fn set_condition(&self, condition: Condition) {
         self.servers.update(self.server.id, |state| state.condition = condition);
     }
 
@@ -411,11 +280,6 @@ impl ServerSupervisor {
     }
 }
 
-/// How a session counts that is replaced since it is silent.
-fn loss_of_silent(session: &Session) -> SessionLoss {
-    if session.is_welcome() { SessionLoss::Broke } else { SessionLoss::Unanswered }
-}
-
 fn first_delay(schedule: Schedule) -> Duration {
     Backoff::new(schedule).next_delay(Duration::ZERO, random_fraction())
 }
@@ -432,47 +296,13 @@ fn is_wanted(states: &[ServerState], id: ServerId) -> bool {
     states.iter().zip(wanted(&standings)).any(|(state, is_wanted)| state.server.id == id && is_wanted)
 }
 
-/// Resolves when others can go on with what runs on the session of a server that drains. Servers that are not trusted
-/// take only a part of it, so this happens once: the rest goes on over a new session with this server. Returns whether
-/// the others take all.
-async fn wait_for_takeover(
-    servers: &Servers,
-    server: &Server,
-    session: &Session,
-    public_has_moved: bool,
-) -> bool {
-    let can_replace = |states: &[ServerState]| states.iter().any(|state| state.can_replace(server));
-    let can_help = |states: &[ServerState]| states.iter().any(|state| state.can_help(server));
-    let is_first = !public_has_moved && session.has_requests();
-    servers.wait_until(|states| can_replace(states) || (is_first && can_help(states))).await;
-    can_replace(&servers.states())
-}
-
 /// Resolves when this server has not been wanted for a while.
-async fn wait_until_spare(servers: &Servers, id: ServerId) {
+pub(super) async fn wait_until_spare(servers: &Servers, id: ServerId) {
     loop {
         servers.wait_until(|states| !is_wanted(states, id)).await;
         tokio::select! {
             () = tokio::time::sleep(SPARE_LINGER) => return,
             () = servers.wait_until(|states| is_wanted(states, id)) => {}
         }
-    }
-}
-
-/// Resolves when a server that can replace this one was heard since then, after `patience` at the earliest.
-async fn wait_for_live_replacement(servers: &Servers, server: &Server, since: Instant, patience: Duration) {
-    if !patience.is_zero() {
-        tokio::time::sleep(patience).await;
-    }
-    while !servers.has_live_replacement(server, since) {
-        tokio::time::sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// Resolves when a datagram arrives.
-async fn wait_for_traffic(transport: &Transport) {
-    let before = transport.path().datagrams_received;
-    while transport.path().datagrams_received == before {
-        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
