@@ -3,7 +3,6 @@
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
 use super::doctor::DoctorArguments;
-use super::documentation::{CompletionsArguments, ManArguments, VersionArguments};
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
@@ -12,6 +11,7 @@ use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use docxy_host::command_line::{CompletionsArguments, ManArguments, VersionArguments};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
@@ -57,8 +57,11 @@ pub(super) enum Command {
     Setup(SetupArguments),
     Doctor(DoctorArguments),
     Service(ServiceArguments),
+    #[command(after_help = "Example:\n  docxy-client completions bash >/etc/bash_completion.d/docxy-client")]
     Completions(CompletionsArguments),
+    #[command(hide = true, after_help = "Example:\n  docxy-client man target/man")]
     Man(ManArguments),
+    #[command(after_help = "Example:\n  docxy-client version")]
     Version(VersionArguments),
 }
 
@@ -352,6 +355,7 @@ fn no_link(text: &str) -> Result<PathBuf, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_host::command_line::{Shell, completions};
 
     #[test]
     fn every_command_helps_with_an_example() {
@@ -369,5 +373,34 @@ mod tests {
     fn a_link_in_the_arguments_is_not_shown_by_debug_output() {
         let arguments = Arguments::parse_from(["docxy-client", "join", "docxy://a:hunter2@b"]);
         assert!(!format!("{arguments:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn shells_complete_every_command_and_each_has_a_man_page() {
+        let dir = tempfile::tempdir().unwrap();
+        ManArguments { directory: dir.path().to_owned() }.run(Arguments::command()).unwrap();
+        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let page = std::fs::read_to_string(dir.path().join(format!("docxy-client-{name}.1"))).unwrap();
+            assert!(page.contains("Example"), "{page}");
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                let script = completions(shell, Arguments::command());
+                assert!(script.contains(name), "{shell} {name}");
+            }
+        }
+        assert!(dir.path().join("docxy-client.1").exists());
+    }
+
+    #[test]
+    fn help_and_version_are_commands_too() {
+        for (command, expected) in
+            [("help", "Usage: docxy-client"), ("help join", "Usage: docxy-client join")]
+        {
+            let line = format!("docxy-client {command}");
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 0);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(Arguments::try_parse_from(["docxy-client", "version"]).is_ok());
     }
 }

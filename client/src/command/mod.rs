@@ -4,7 +4,6 @@
 
 mod arguments;
 mod doctor;
-mod documentation;
 mod error;
 mod join;
 mod links;
@@ -22,6 +21,7 @@ pub use error::CommandError;
 
 use crate::settings::Flags;
 use arguments::{Command, LinksCommand};
+use clap::CommandFactory as _;
 
 impl Arguments {
     /// Runs the command.
@@ -45,9 +45,9 @@ impl Arguments {
             Command::Setup(arguments) => setup::setup(arguments, &flags),
             Command::Doctor(arguments) => doctor::doctor(arguments, flags),
             Command::Service(arguments) => service::service(&arguments, &flags),
-            Command::Completions(arguments) => documentation::completions(&arguments),
-            Command::Man(arguments) => documentation::man(&arguments),
-            Command::Version(_) => documentation::version(),
+            Command::Completions(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
+            Command::Man(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
+            Command::Version(arguments) => arguments.run(&Self::command()).map_err(CommandError::Output),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The command line.
 
 use super::client_package::ClientPackageArguments;
-use super::documentation::{CompletionsArguments, ManArguments, VersionArguments};
 use super::service::ServiceArguments;
 use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use docxy_host::command_line::{CompletionsArguments, ManArguments, VersionArguments};
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyUrlError;
 use docxy_host::terminal::print_note;
@@ -41,8 +41,11 @@ pub(super) enum Command {
     Revoke(RevokeArguments),
     ClientPackage(ClientPackageArguments),
     Service(ServiceArguments),
+    #[command(after_help = "Example:\n  docxy-server completions bash >/etc/bash_completion.d/docxy-server")]
     Completions(CompletionsArguments),
+    #[command(hide = true, after_help = "Example:\n  docxy-server man target/man")]
     Man(ManArguments),
+    #[command(after_help = "Example:\n  docxy-server version")]
     Version(VersionArguments),
 }
 
@@ -166,6 +169,7 @@ fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_host::command_line::{Shell, completions};
 
     #[test]
     fn every_command_helps_with_an_example() {
@@ -190,5 +194,34 @@ mod tests {
             assert_eq!(proxy_error(&error), Some(&expected));
         }
         assert!(parse("http://me@proxy:1").is_ok());
+    }
+
+    #[test]
+    fn shells_complete_every_command_and_each_has_a_man_page() {
+        let dir = tempfile::tempdir().unwrap();
+        ManArguments { directory: dir.path().to_owned() }.run(Arguments::command()).unwrap();
+        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let page = std::fs::read_to_string(dir.path().join(format!("docxy-server-{name}.1"))).unwrap();
+            assert!(page.contains("Example"), "{page}");
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                let script = completions(shell, Arguments::command());
+                assert!(script.contains(name), "{shell} {name}");
+            }
+        }
+        assert!(dir.path().join("docxy-server.1").exists());
+    }
+
+    #[test]
+    fn help_and_version_are_commands_too() {
+        for (command, expected) in
+            [("help", "Usage: docxy-server"), ("help invite", "Usage: docxy-server invite")]
+        {
+            let line = format!("docxy-server {command}");
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 0);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert!(Arguments::try_parse_from(["docxy-server", "version"]).is_ok());
     }
 }

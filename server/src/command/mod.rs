@@ -6,7 +6,6 @@ mod arguments;
 mod check;
 mod client_package;
 mod clients;
-mod documentation;
 mod error;
 mod first_start;
 mod invite;
@@ -22,6 +21,7 @@ pub use error::CommandError;
 use crate::settings::{CommonSettings, Flags};
 use crate::state::{State, StateError};
 use arguments::{CheckArguments, ClientsArguments, Command, InviteArguments, RevokeArguments};
+use clap::CommandFactory as _;
 use docxy_host::directories::{SERVER_STATE, is_root};
 use docxy_host::terminal::print_note;
 use std::path::Path;
@@ -46,9 +46,9 @@ impl Arguments {
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
             Command::ClientPackage(arguments) => client_package::client_package(&arguments),
             Command::Service(arguments) => service::service(&arguments),
-            Command::Completions(arguments) => documentation::completions(&arguments),
-            Command::Man(arguments) => documentation::man(&arguments),
-            Command::Version(_) => documentation::version(),
+            Command::Completions(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
+            Command::Man(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
+            Command::Version(arguments) => arguments.run(&Self::command()).map_err(CommandError::Output),
         }
     }
 }
