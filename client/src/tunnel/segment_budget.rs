@@ -169,6 +169,12 @@ impl BodyShare {
         self.budget.window.lock().initial_segments()
     }
 
+    /// Segments that arrive in one round trip; none while the rate of the line is not known.
+    #[must_use]
+    pub(crate) fn round_trip_segments(&self) -> u32 {
+        self.budget.window.lock().round_trip_segments()
+    }
+
     /// How much of an open-ended range each engine reads.
     pub(crate) fn range_habits(&self) -> &RangeHabits {
         &self.budget.usage.client.range_habits

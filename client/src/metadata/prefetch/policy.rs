@@ -5,7 +5,7 @@
 
 use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, DescriptorIndex, Role, parse_manifest};
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
+use docxy_protocol::limits::{INITIAL_SEGMENTS_MAX, PREFETCH_BLOB_BYTES_MAX};
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
@@ -72,7 +72,8 @@ impl PrefetchPolicy {
         state.tags.insert(tagged, digest);
     }
 
-    /// The hint for this request, if any: for the platform of the one that it has. None for a request with a password.
+    /// The hint for this request, if any: for the platform of the one that it has. None for a request with a password. Allows
+    /// layers only if they are public, and new to this client.
     pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = UserAgent::of_request(&request.headers);
@@ -97,7 +98,13 @@ impl PrefetchPolicy {
             Some(digest) if is_complete(cache, &scope, &digest, &platform).await => Some(digest),
             _ => None,
         };
-        Some(PrefetchHint { platform, small_blobs: true, known })
+        // Of what the client has seen, the engine has the layers, most likely. A new tag shares its first ones with others.
+        let is_new = match tag(request) {
+            Some(_) => known.is_none() && !cache.may_contain(&scope).await,
+            None => true,
+        };
+        let layer_segments = if scope.is_public() && is_new { INITIAL_SEGMENTS_MAX } else { 0 };
+        Some(PrefetchHint { platform, small_blobs: true, known, layer_segments })
     }
 }
 
@@ -264,5 +271,23 @@ mod tests {
         }
         assert_eq!(known("latest").await, Some(digest));
         assert_eq!(known("edge").await, None);
+    }
+
+    #[tokio::test]
+    async fn layers_come_only_if_they_are_public_and_new() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        let [index, other, ..] = image();
+        let allows_layers = async |method, reference: &str, authorization| {
+            let request = request(DOCKERD, method, reference).with_authorization(authorization);
+            policy.hint_for(&request, &cache).await.is_some_and(|hint| hint.layer_segments > 0)
+        };
+        let (public, token) = (|| Authorization::Public, || Authorization::Bearer(Secret::new("t")));
+        for method in [Method::Head, Method::Get] {
+            assert!(allows_layers(method, "latest", public()).await, "{method:?}");
+            assert!(!allows_layers(method, "latest", token()).await, "{method:?}");
+        }
+        cache.put(&here(&index), &index);
+        assert!(!allows_layers(Method::Head, "latest", public()).await, "the engine may have it");
+        assert!(allows_layers(Method::Get, other.digest().as_str(), public()).await, "it is not cached");
     }
 }
