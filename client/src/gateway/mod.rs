@@ -329,7 +329,7 @@ impl Gateway {
                 Ok(response) => {
                     let (response, session) =
                         self.with_pulls_of_others(&request, response, session, deadline, &guard).await;
-                    let exchange::Response { status, headers, body, prefetch } = response;
+                    let exchange::Response { status, headers, body, prefetch, layers: _ } = response;
                     guard.proceed();
                     self.context.metadata.observe_response(&request, status, &headers);
                     // This starts before the engine receives the response and requests what that names.

@@ -6,6 +6,7 @@
 
 use super::Resources;
 use super::body::{BodyError, SegmentedBody};
+use super::prefetch::Prefetch;
 use crate::streams::{ExchangeSegments, PREFETCH_URGENCY, ResponseStream, Turn, Undelivered};
 use crate::upstream::{Download, Response, ResponseBody};
 use docxy_protocol::content_range::ContentRange;
@@ -37,16 +38,17 @@ struct LayerStart<'a> {
 }
 
 impl LayerStreams<'_> {
-    /// Sends as much of these layers as there are streams for. `fetch` requests a blob from its registry: its first bytes,
-    /// or, without a number, all. Returns how many bytes were sent.
-    pub(super) async fn send<F>(self, layers: &[Descriptor], fetch: impl Fn(Descriptor, Option<u64>) -> F) -> u64
-    where
-        F: Future<Output = Option<Response>>,
-    {
+    /// Sends as much of these layers as there are streams for. Returns how many bytes were sent.
+    pub(super) async fn send(self, layers: &[Descriptor], prefetch: &Prefetch<'_>) -> u64 {
         let resources = self.resources;
         let starts = self.assign(layers).await;
-        let sent = iter(starts.into_iter().map(|start| start.send(resources, &fetch)));
-        sent.buffer_unordered(CONCURRENT_LAYERS_MAX).fold(0, async |sum, sent| sum + sent).await
+        let sending: Vec<_> = starts.into_iter().map(|start| start.send(resources, prefetch)).collect();
+        let mut sending = iter(sending).buffer_unordered(CONCURRENT_LAYERS_MAX);
+        let mut bytes = 0;
+        while let Some(sent) = sending.next().await {
+            bytes += sent;
+        }
+        bytes
     }
 
     /// Says on each stream what it is for, and resets those that are left.
@@ -74,15 +76,12 @@ impl LayerStreams<'_> {
 
 impl LayerStart<'_> {
     /// Sends the bytes that the streams are for. Returns how many were sent.
-    async fn send<F>(self, resources: Resources<'_>, fetch: impl Fn(Descriptor, Option<u64>) -> F) -> u64
-    where
-        F: Future<Output = Option<Response>>,
-    {
+    async fn send(self, resources: Resources<'_>, prefetch: &Prefetch<'_>) -> u64 {
         let Resources { admission, budget, .. } = resources;
         let Self { layer, streams } = self;
         let length = layer.size.min(streams.len() as u64 * u64::from(SEGMENT_BYTES));
         let Some(Ok(permit)) = admission.acquire().now_or_never() else { return 0 };
-        let response = fetch(layer.clone(), (length < layer.size).then_some(length)).await;
+        let response = prefetch.fetch_layer(layer, length).await;
         let Some(mut download) = response.and_then(|response| beginning(response, layer.size)) else { return 0 };
         let undelivered = Undelivered::default();
         let mut body = SegmentedBody::new(&mut download, budget, &permit);

@@ -129,9 +129,7 @@ impl PendingPrefetch<'_> {
         let image = write_in_time(&permit, prefetch.send_manifests(&mut writer)).await?;
         let layers = async {
             match &image {
-                Some(image) if prefetch.is_public() => {
-                    layers.send(&image.layers, |layer, range| prefetch.fetch_layer(layer, range)).await
-                }
+                Some(image) if prefetch.is_public() => layers.send(&image.layers, &prefetch).await,
                 _ => 0,
             }
         };

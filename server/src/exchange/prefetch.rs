@@ -168,12 +168,13 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    /// Requests a layer, or its first bytes.
-    pub(super) async fn fetch_layer(&self, layer: Descriptor, first: Option<u64>) -> Option<Response> {
+    /// Requests the first bytes of a layer.
+    pub(super) async fn fetch_layer(&self, layer: &Descriptor, length: u64) -> Option<Response> {
         let repository = self.request.operation.repository()?.clone();
-        let operation = Operation::Blob { repository, digest: layer.digest, method: Method::Get };
+        let operation = Operation::Blob { repository, digest: layer.digest.clone(), method: Method::Get };
         let mut request = self.request(operation);
-        if let Some(range) = first.and_then(|length| ContentRange::new(0..length, Some(layer.size))) {
+        if length < layer.size {
+            let range = ContentRange::new(0..length, Some(layer.size))?;
             request.headers.insert(header::RANGE, range.to_range());
         }
         self.upstream.send(&request).await.ok()

@@ -1,7 +1,7 @@
 //! The store of this client, and what the manifests in it name.
 
 use super::descriptor_index::DescriptorIndex;
-use docxy_host::store::{Content, Key, Limits, Scope, Store, WriteError, Writer};
+use docxy_host::store::{Content, Key, Limits, Store, WriteError, Writer};
 use docxy_protocol::prefetch::ContentKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,11 +37,6 @@ impl ContentCache {
     /// The descriptors in the cached manifests.
     pub(crate) fn descriptor_index(&self) -> &DescriptorIndex {
         &self.descriptor_index
-    }
-
-    /// Whether there may be content of this scope.
-    pub(crate) async fn may_contain(&self, scope: &Scope) -> bool {
-        self.store.may_contain(scope).await
     }
 
     /// Content from memory or from the disk.
