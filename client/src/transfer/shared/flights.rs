@@ -219,17 +219,17 @@ impl Flights {
 impl Flight {
     /// The bytes from this position on that are in memory.
     fn recent(&self, at: u64) -> Option<Bytes> {
-        let mut start = self.tip - self.recent_bytes;
-        if at < start {
+        if at >= self.tip {
             return None;
         }
-        for bytes in &self.recent {
-            let end = start + bytes.len() as u64;
-            if at < end {
+        let mut start = self.tip;
+        // Most readers are near the end.
+        for bytes in self.recent.iter().rev() {
+            start -= bytes.len() as u64;
+            if start <= at {
                 // It fits, since it is less than the length of the bytes.
                 return Some(bytes.slice((at - start) as usize..));
             }
-            start = end;
         }
         None
     }

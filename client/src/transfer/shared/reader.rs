@@ -34,6 +34,9 @@ pub(crate) struct SharedReader {
     range_request: RangeRequest,
 }
 
+/// What is requested again if the disk has bytes that it cannot read.
+const UNREADABLE_BYTES: u64 = 256 * 1024;
+
 impl SharedReader {
     /// A reader of these bytes. It requests what is missing as this request does.
     pub(crate) fn new(
@@ -112,7 +115,7 @@ impl SharedReader {
         let mut missing = self.stored.missing(at..self.bytes.end);
         if missing.first().is_none_or(|first| first.start != at) {
             // They came in the meantime, unless the disk cannot read them.
-            missing.insert(0, at..at + 1);
+            missing.insert(0, at..self.bytes.end.min(at + UNREADABLE_BYTES));
         }
         for (n, gap) in gaps(missing).into_iter().enumerate().take(CLAIMS_MAX) {
             let mut flights = self.blob.flights.lock();
