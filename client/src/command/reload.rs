@@ -61,7 +61,6 @@ impl Reload {
         );
         warn_if_changed("listen", &self.settings.listen, &new.listen);
         warn_if_changed("cache", &self.settings.cache, &new.cache);
-        warn_if_changed("cache_size or cache_private", &self.settings.blobs, &new.blobs);
         self.settings = new;
     }
 

@@ -23,7 +23,6 @@ pub use link_store::{
 };
 pub use rates::RatesError;
 
-use crate::gateway::BlobCacheSettings;
 use crate::logins::CredentialHelper;
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
@@ -64,8 +63,6 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
-    /// How layers are kept there.
-    pub blobs: BlobCacheSettings,
     /// The file that the links are from; `None` if they are from the environment.
     pub link_file: Option<PathBuf>,
     /// The file with the logins; `None` if there is no directory for it.
@@ -111,9 +108,9 @@ impl Settings {
             _ => None,
         };
         let links = load_links(flags, &config)?;
-        let ConnectionSettings { tunnel, cache, blobs, logins, credential_helper: _, log } =
+        let ConnectionSettings { tunnel, cache, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, blobs, link_file, logins, tunnel, log })
+        Ok(Self { listen, hosts, stall_timeout, cache, link_file, logins, tunnel, log })
     }
 }
 
@@ -124,8 +121,6 @@ pub struct ConnectionSettings {
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
-    /// How layers are kept there.
-    pub blobs: BlobCacheSettings,
     /// The file with the logins; `None` if there is no directory for it.
     pub logins: Option<PathBuf>,
     /// The program that keeps the passwords of new logins, if the file does not.
@@ -162,16 +157,8 @@ impl ConnectionSettings {
         links: Vec<JoinedLink>,
         default_level: Level,
     ) -> Result<Self, SettingsError> {
-        let ConnectionFlags {
-            link_file: _,
-            congestion,
-            max_rate,
-            leg,
-            proxy,
-            cache,
-            cache_size,
-            cache_private,
-        } = flags.connection.clone();
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
+            flags.connection.clone();
         // Beside the links.
         let logins = link_file(&config).map(|links| links.with_file_name("logins"));
         let congestion = congestion.or(config.congestion).unwrap_or_default();
@@ -179,13 +166,9 @@ impl ConnectionSettings {
         let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
-        let blobs = BlobCacheSettings {
-            size: cache_size.or(config.cache_size),
-            private: cache_private || config.cache_private,
-        };
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
-        Ok(Self { tunnel, cache, blobs, logins, credential_helper: config.credential_helper, log })
+        Ok(Self { tunnel, cache, logins, credential_helper: config.credential_helper, log })
     }
 }
 
