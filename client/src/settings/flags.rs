@@ -4,6 +4,7 @@
 
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
+use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::Proxy;
@@ -80,6 +81,13 @@ pub struct ServingFlags {
     /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
     #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
     pub patience: Option<u64>,
+    /// How much of the disk public layers may use, as in "20 GB"; 0 keeps none [default: a tenth of the file system, from
+    /// 1 to 20 GB]
+    ///
+    /// They are in the directory `blobs` of --cache. The least recently used go first. 5 % of the file system, and no less
+    /// than 1 GB, are always left free.
+    #[arg(long, value_name = "SIZE", env = "DOCXY_CACHE_SIZE")]
+    pub cache_size: Option<ByteSize>,
     /// Without a link, serve and wait for `docxy-client join`, as a service does that starts at boot
     #[arg(long)]
     pub wait_for_link: bool,
