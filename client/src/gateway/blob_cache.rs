@@ -2,20 +2,11 @@
 //!
 //! Must never stop a client: without a directory that it can use, it goes on without.
 
+use crate::settings::{BLOBS, BlobSettings};
 use crate::transfer::SharedBlobs;
-use docxy_host::blob_store::{BlobLimits, BlobStore};
-use docxy_host::byte_size::ByteSize;
+use docxy_host::blob_store::BlobStore;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-/// The settings of the blobs on the disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BlobCacheSettings {
-    /// The disk space that they may use. `None` is the default, 0 is none.
-    pub size: Option<ByteSize>,
-    /// Whether private blobs are kept, too.
-    pub private: bool,
-}
 
 /// The blobs on the disk. Clones share them.
 #[derive(Debug, Clone)]
@@ -24,16 +15,14 @@ pub struct BlobCache(Result<(SharedBlobs, PathBuf), String>);
 impl BlobCache {
     /// Those of this cache directory. Lists the files, and so blocks.
     #[must_use]
-    pub fn open(cache: Option<&Path>, settings: BlobCacheSettings) -> Self {
+    pub fn open(cache: Option<&Path>, settings: BlobSettings) -> Self {
         let Some(cache) = cache else { return Self::off("there is no cache directory") };
-        if settings.size == Some(ByteSize(0)) {
-            return Self::off("its size is 0");
-        }
-        let directory = cache.join("blobs");
-        let limits =
-            BlobLimits { bytes_max: settings.size.map(|ByteSize(bytes)| bytes), free_bytes_min: None };
+        let Some(limits) = settings.limits else { return Self::off("its size is 0") };
+        let directory = cache.join(BLOBS);
         match BlobStore::open(&directory, limits) {
-            Ok(store) => Self(Ok((SharedBlobs::new(store, settings.private), directory))),
+            Ok(store) => {
+                Self(Ok((SharedBlobs::new(store, settings.keeps_private, settings.public_for), directory)))
+            }
             Err(error) => {
                 tracing::warn!(%error, "layers are not kept on the disk");
                 Self::off(&error.to_string())

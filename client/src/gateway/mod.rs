@@ -8,7 +8,7 @@ pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub(crate) use account::UsedAccount;
-pub use blob_cache::{BlobCache, BlobCacheSettings};
+pub use blob_cache::BlobCache;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
 pub use report::{ServerReport, TunnelState};

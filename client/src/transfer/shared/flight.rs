@@ -18,10 +18,7 @@ use docxy_protocol::request::Request;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long the server may take to end a body whose bytes have all arrived.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+use tokio::sync::watch;
 
 /// A range that a reader has claimed. Its flight ends when this is dropped.
 #[derive(Debug)]
@@ -105,35 +102,45 @@ impl FlightGuard {
         let mut body = ResumableBody::new(start, Some(part), Some(source), Arc::clone(&guard));
         while let Some(end) = self.demand().await {
             body.end_before(end);
-            let next = {
-                let mut next = pin!(body.next());
-                loop {
-                    tokio::select! {
-                        // In this order, so that bytes that are there wait for nothing.
-                        biased;
-                        next = &mut next => break Some(next),
-                        () = self.abandoned() => break None,
-                        Ok(()) = changes.changed() => self.set_progress(&guard),
-                    }
-                }
-            };
-            match next {
+            match self.next(&mut body, &mut changes, &guard).await {
                 Some(Ok(Some(bytes))) => {
-                    if is_anonymous && body.position() - start == bytes.len() as u64 {
+                    let at = body.position() - bytes.len() as u64;
+                    if is_anonymous && at == start {
                         self.blob.set_public();
                     }
-                    self.arrived(body.position() - bytes.len() as u64, bytes);
+                    // The server may report an error at the very end.
+                    if body.is_at_end()
+                        && let Some(Err(error)) = self.next(&mut body, &mut changes, &guard).await
+                    {
+                        return self.failed(&error.to_fault());
+                    }
+                    self.arrived(at, bytes);
                 }
                 Some(Ok(None)) | None => break,
                 Some(Err(error)) => return self.failed(&error.to_fault()),
             }
         }
-        if body.is_at_end() {
-            // So that the server does not count it as cancelled.
-            let _ = tokio::time::timeout(END_TIMEOUT, body.next()).await;
-        }
         for (at, bytes) in body.into_arrived() {
             self.blob.stored.write(at, bytes);
+        }
+    }
+
+    /// The next bytes. `None` if no reader needs them any more.
+    async fn next(
+        &self,
+        body: &mut ResumableBody,
+        changes: &mut watch::Receiver<u64>,
+        guard: &TransferGuard,
+    ) -> Option<Result<Option<Bytes>, ExchangeError>> {
+        let mut next = pin!(body.next());
+        loop {
+            tokio::select! {
+                // In this order, so that bytes that are there wait for nothing.
+                biased;
+                next = &mut next => return Some(next),
+                () = self.abandoned() => return None,
+                Ok(()) = changes.changed() => self.set_progress(guard),
+            }
         }
     }
 

@@ -47,13 +47,16 @@ struct Flight {
     owner: u64,
     /// What it waits for, if it does.
     progress: Progress,
+    /// It brings no more, and is there for its last bytes only.
+    is_over: bool,
 }
 
 #[derive(Debug)]
 struct Reader {
     /// From its next byte to its last.
     bytes: Range<u64>,
-    fault: Option<Fault>,
+    /// Why the byte at this position does not come.
+    fault: Option<(u64, Fault)>,
 }
 
 /// What a reader does next.
@@ -90,13 +93,14 @@ impl Flights {
 
     pub(super) fn remove_reader(&mut self, id: u64) {
         self.readers.remove(&id);
+        self.forget();
     }
 
     /// What this reader does, whose next byte is at this position.
     pub(super) fn step(&mut self, id: u64, at: u64) -> Step {
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.bytes.start = at;
-            if let Some(fault) = reader.fault.take() {
+            if let Some((_, fault)) = reader.fault.take_if(|(position, _)| *position == at) {
                 return Step::Failed(fault);
             }
         }
@@ -118,7 +122,7 @@ impl Flights {
         while at < missing.end {
             let near = |flight: &&Flight| flight.bytes.contains(&at) && flight.is_near(at);
             let Some(flight) = self.flights.iter().find(near) else {
-                let others = self.flights.iter().filter(|flight| at < flight.bytes.end);
+                let others = self.flights.iter().filter(|flight| !flight.is_over && at < flight.bytes.end);
                 // One that is far behind goes on to here. One that has passed is of no use.
                 let ends = others.filter_map(|flight| {
                     let is_behind = flight.bytes.start <= at && flight.tip <= at;
@@ -144,7 +148,8 @@ impl Flights {
         }
         let (id, tip) = (self.new_id(), bytes.start);
         let (recent, progress) = (VecDeque::new(), Progress::default());
-        self.flights.push(Flight { id, bytes, tip, recent, recent_bytes: 0, owner, progress });
+        let (recent_bytes, is_over) = (0, false);
+        self.flights.push(Flight { id, bytes, tip, recent, recent_bytes, owner, progress, is_over });
         id
     }
 
@@ -187,23 +192,35 @@ impl Flights {
         }
     }
 
-    /// The flight has ended, perhaps early. Its readers look elsewhere.
+    /// The flight has ended, perhaps early. Its readers look elsewhere for the rest.
     pub(super) fn ended(&mut self, id: u64) {
-        self.flights.retain(|flight| flight.id != id);
+        if let Some(flight) = self.flight(id) {
+            (flight.is_over, flight.bytes.end) = (true, flight.tip);
+        }
+        self.forget();
     }
 
     /// The flight has failed, and so do its readers; only its owner if another reader's request may succeed.
     pub(super) fn failed(&mut self, id: u64, fault: &Fault) {
         let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return };
         let is_of_request = matches!(fault.hop, Hop::Engine | Hop::Registry | Hop::TokenService);
+        // One that is far behind tries again when it gets there.
+        let near = flight.tip.saturating_sub(RECENT_BYTES)..flight.tip + NEAR_BYTES;
         for (reader, Reader { bytes, fault: failed }) in &mut self.readers {
-            // One that does not wait for it tries again when it gets there.
-            let waits = flight.bytes.contains(&bytes.start) && flight.is_near(bytes.start);
-            if waits && (!is_of_request || *reader == flight.owner) {
-                *failed = Some(fault.clone());
+            if near.contains(&bytes.start) && (!is_of_request || *reader == flight.owner) {
+                *failed = Some((bytes.start.max(flight.tip), fault.clone()));
             }
         }
         self.ended(id);
+    }
+
+    /// Drops what has ended, unless its last bytes are read.
+    fn forget(&mut self) {
+        let Self { flights, readers, .. } = self;
+        flights.retain(|flight| {
+            let is_read = |reader: &Reader| flight.recent_range().contains(&reader.bytes.start);
+            !flight.is_over || readers.values().any(is_read)
+        });
     }
 
     fn flight(&mut self, id: u64) -> Option<&mut Flight> {
@@ -217,6 +234,11 @@ impl Flights {
 }
 
 impl Flight {
+    /// What is in memory.
+    const fn recent_range(&self) -> Range<u64> {
+        self.tip - self.recent_bytes..self.tip
+    }
+
     /// The bytes from this position on that are in memory.
     fn recent(&self, at: u64) -> Option<Bytes> {
         if at >= self.tip {
@@ -333,10 +355,13 @@ mod tests {
             let mut flights = Flights::default();
             let (owner, other) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
             let flight = claim(&mut flights, owner, 0..SIZE);
+            flights.arrived(flight, Bytes::from_static(&[7; 64 * 1024]));
             flights.failed(flight, &Fault::new(hop, FaultKind::TimedOut, "slow"));
-            assert!(matches!(flights.step(owner, 0), Step::Failed(_)));
-            assert_eq!(matches!(flights.step(other, 0), Step::Failed(_)), is_everybodys);
-            assert_eq!(flights.unclaimed(0..SIZE), Some(0..SIZE));
+            for (reader, fails) in [(owner, true), (other, is_everybodys)] {
+                assert!(matches!(flights.step(reader, 0), Step::Bytes { .. }), "it has come before");
+                assert_eq!(matches!(flights.step(reader, 64 * 1024), Step::Failed(_)), fails);
+            }
+            assert_eq!(flights.unclaimed(64 * 1024..SIZE), Some(64 * 1024..SIZE));
         }
     }
 

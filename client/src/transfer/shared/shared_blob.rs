@@ -6,9 +6,6 @@ use parking_lot::Mutex;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
-/// How long a blob counts as public after it was proven.
-const PUBLIC_FOR: Duration = Duration::from_secs(24 * 3600);
-
 /// A blob that several readers share.
 #[derive(Debug)]
 pub(crate) struct SharedBlob {
@@ -30,10 +27,10 @@ impl SharedBlob {
         self.stored.size()
     }
 
-    /// Whether everybody could read it lately.
-    pub(crate) fn is_public(&self) -> bool {
+    /// Whether everybody could read it in this time.
+    pub(super) fn is_public(&self, within: Duration) -> bool {
         let proven = self.stored.proven_public();
-        proven.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < PUBLIC_FOR))
+        proven.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < within))
     }
 
     /// A registry has just shown it to a request without a credential.

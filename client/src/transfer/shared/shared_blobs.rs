@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 
 /// The blobs on the disk and in flight. Clones share them.
@@ -17,7 +18,9 @@ use tokio::sync::OwnedMutexGuard;
 pub(crate) struct SharedBlobs {
     store: BlobStore,
     /// Whether blobs are stored that not everybody may see.
-    cache_private: bool,
+    keeps_private: bool,
+    /// How long a blob counts as public after it was proven.
+    public_for: Duration,
     in_use: InUse<BlobKey, SharedBlob>,
     /// The blobs whose first response is awaited.
     first_requests: InUse<(Registry, Digest), tokio::sync::Mutex<()>>,
@@ -33,8 +36,8 @@ pub(crate) struct Found {
 }
 
 impl SharedBlobs {
-    pub(crate) fn new(store: BlobStore, cache_private: bool) -> Self {
-        Self { store, cache_private, in_use: InUse::default(), first_requests: InUse::default() }
+    pub(crate) fn new(store: BlobStore, keeps_private: bool, public_for: Duration) -> Self {
+        Self { store, keeps_private, public_for, in_use: InUse::default(), first_requests: InUse::default() }
     }
 
     pub(crate) const fn store(&self) -> &BlobStore {
@@ -46,7 +49,7 @@ impl SharedBlobs {
         let Operation::Blob { repository, digest, .. } = &request.operation else { return None };
         let owner = match request.has_credential() {
             false => BlobOwner::Public,
-            true if self.cache_private => BlobOwner::Private(request.registry.clone(), repository.clone()),
+            true if self.keeps_private => BlobOwner::Private(request.registry.clone(), repository.clone()),
             true => return None,
         };
         Some(BlobKey { digest: digest.clone(), owner })
@@ -57,7 +60,7 @@ impl SharedBlobs {
     pub(crate) async fn find(&self, request: &Request) -> Option<Found> {
         let key = self.key(request)?;
         let blob = self.get(&key).await?;
-        let is_public = key.owner == BlobOwner::Public && blob.is_public();
+        let is_public = key.owner == BlobOwner::Public && blob.is_public(self.public_for);
         Some(Found { blob, is_public })
     }
 

@@ -81,7 +81,11 @@ async fn the_second_pull_is_from_the_disk_with_the_registrys_head() {
             for name in ["content-type", "accept-ranges", "docker-content-digest"] {
                 assert_eq!(response.header(name), first.header(name), "{name}");
             }
-            let body = if method == Method::HEAD { &[] } else { &content[wanted.start as usize..wanted.end as usize] };
+            let body = if method == Method::HEAD {
+                &[]
+            } else {
+                &content[wanted.start as usize..wanted.end as usize]
+            };
             assert!(response.whole && response.body == body);
         }
         assert_eq!(crossed(&testbed), before);

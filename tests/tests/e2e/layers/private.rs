@@ -1,7 +1,7 @@
 //! Who may see what is kept: everybody what a request without a credential got, and the rest whoever its registry shows it
 //! to now.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
@@ -72,7 +72,9 @@ async fn private_layers_are_not_on_the_disk() {
 async fn a_private_layer_is_served_after_its_registry_has_shown_it() {
     let mut claiming = claiming_registry(2 * MIB).await;
     let testbed = &mut claiming.testbed;
-    with_client(testbed, &[&KEEPING[..], &["--cache-private"]].concat());
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    config.write_all(b"cache_private = true").unwrap();
+    with_client(testbed, &[&KEEPING[..], &["--config", config.path().to_str().unwrap()]].concat());
     let (blob, path) = add_private_blob(testbed, 2);
     let content = bytes(&blob);
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
