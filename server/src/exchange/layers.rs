@@ -82,7 +82,9 @@ impl LayerStart<'_> {
         let length = layer.size.min(streams.len() as u64 * u64::from(SEGMENT_BYTES));
         let Some(Ok(permit)) = admission.acquire().now_or_never() else { return 0 };
         let response = prefetch.fetch_layer(layer, length).await;
-        let Some(mut download) = response.and_then(|response| beginning(response, layer.size)) else { return 0 };
+        let Some(mut download) = response.and_then(|response| beginning(response, layer.size)) else {
+            return 0;
+        };
         let undelivered = Undelivered::default();
         let mut body = SegmentedBody::new(&mut download, budget, &permit);
         let mut sent = 0;
@@ -90,9 +92,8 @@ impl LayerStart<'_> {
             let bytes = u64::from(SEGMENT_BYTES).min(length - sent);
             turn.apply_to(&mut stream);
             let written = body.send(&mut stream, bytes).await;
-            let finished = written.and_then(|()| {
-                undelivered.finish(stream, Some(turn)).map_err(|_| BodyError::Cancelled)
-            });
+            let finished = written
+                .and_then(|()| undelivered.finish(stream, Some(turn)).map_err(|_| BodyError::Cancelled));
             if let Err(reason) = finished {
                 tracing::debug!(digest = %layer.digest, sent, ?reason, "a layer ahead was not sent to its end");
                 break;
@@ -134,18 +135,27 @@ mod tests {
     fn streams_are_for_the_layers_in_order_each_to_its_end() {
         const SEGMENT: u64 = SEGMENT_BYTES as u64;
         let layer = |n: u64, size| {
-            let json = serde_json::json!({ "mediaType": "m", "digest": format!("sha256:{n:064}"), "size": size });
+            let json =
+                serde_json::json!({ "mediaType": "m", "digest": format!("sha256:{n:064}"), "size": size });
             serde_json::from_value::<Descriptor>(json).unwrap()
         };
         let small = layer(9, PREFETCH_BLOB_BYTES_MAX as u64);
-        let layers =
-            [layer(1, 2 * SEGMENT), small, layer(1, 2 * SEGMENT), layer(2, SEGMENT + 1), layer(3, 100 * SEGMENT)];
+        let layers = [
+            layer(1, 2 * SEGMENT),
+            small,
+            layer(1, 2 * SEGMENT),
+            layer(2, SEGMENT + 1),
+            layer(3, 100 * SEGMENT),
+        ];
         let planned = |streams| {
             let planned = plan(&layers, streams).map(|(layer, n)| (layer.digest.as_str().ends_with('1'), n));
             planned.collect::<Vec<_>>()
         };
         assert_eq!(planned(0), []);
         assert_eq!(planned(3), [(true, 0), (true, 1), (false, 0)]);
-        assert_eq!(planned(7), [planned(3), [(false, 1), (false, 0), (false, 1), (false, 2)].to_vec()].concat());
+        assert_eq!(
+            planned(7),
+            [planned(3), [(false, 1), (false, 0), (false, 1), (false, 2)].to_vec()].concat()
+        );
     }
 }

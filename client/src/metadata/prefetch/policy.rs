@@ -36,7 +36,9 @@ const AGENTS_THAT_GET_FIRST: [&str; 6] =
 static PULLED: LazyLock<CacheEntry> = LazyLock::new(|| {
     let bytes = Bytes::from_static(b"an engine has pulled from this repository");
     let digest = Digester::sha256().digest(&bytes);
-    Arc::new(Content::new(digest, ContentKind::Blob, bytes).expect("it matches the digest that was made of it"))
+    Arc::new(
+        Content::new(digest, ContentKind::Blob, bytes).expect("it matches the digest that was made of it"),
+    )
 });
 
 /// Decides what to prefetch. Clones share it.

@@ -8,9 +8,7 @@ use hub_stand_in::{Fault, Image, Layer, PlatformImage, Rule, Site};
 use crate::support::{
     http_client::{ANY, REQUEST_TIMEOUT},
     testbed::{ALICE, BOB, Testbed, bytes, hello},
-    wire_client::{
-        ManifestRequest, WireClient, WireResponse, layer_segment, manifest_gets, manifest_heads,
-    },
+    wire_client::{ManifestRequest, WireClient, WireResponse, layer_segment, manifest_gets, manifest_heads},
 };
 
 const HELLO: &str = "library/hello";
@@ -255,9 +253,11 @@ async fn layers_come_ahead_on_the_segment_streams_of_a_public_image() {
         assert_eq!(response.status, StatusCode::OK);
         let mut received = Vec::new();
         for stream in streams {
-            received.push(layer_segment(stream).await.map(|(segment, bytes)| {
-                (segment.digest.to_string(), segment.n as usize, bytes)
-            }));
+            received.push(
+                layer_segment(stream)
+                    .await
+                    .map(|(segment, bytes)| (segment.digest.to_string(), segment.n as usize, bytes)),
+            );
         }
         received
     };
@@ -278,10 +278,18 @@ async fn layers_come_ahead_on_the_segment_streams_of_a_public_image() {
 
     // A stream for which there is nothing is reset, and so are those of a layer that fails.
     let blob = second.0.trim_start_matches("sha256:").to_owned();
-    testbed.hub.faults().arm(Rule::always(Fault::Status { site: Site::Registry, status: 404, retry_after: None }).on(&blob));
+    testbed
+        .hub
+        .faults()
+        .arm(Rule::always(Fault::Status { site: Site::Registry, status: 404, retry_after: None }).on(&blob));
     let request = || ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64");
     let all = received(request(), 8).await;
-    assert!(all[..2] == expected[..2] && all[2].is_none() && all[3..6].iter().all(Option::is_some) && all[6..] == [None, None]);
+    assert!(
+        all[..2] == expected[..2]
+            && all[2].is_none()
+            && all[3..6].iter().all(Option::is_some)
+            && all[6..] == [None, None]
+    );
     testbed.hub.faults().clear();
     let known = received(request().with_known(image.digest()), 2).await;
     assert!(known == [None, None], "nothing of an image that the client knows");

@@ -119,7 +119,12 @@ impl ManifestRequest {
     }
 
     pub(crate) fn with_hint(self, platform: &str) -> Self {
-        let hint = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None, layer_segments: 0 };
+        let hint = PrefetchHint {
+            platform: platform.parse().unwrap(),
+            small_blobs: true,
+            known: None,
+            layer_segments: 0,
+        };
         Self { prefetch: Some(hint), ..self }
     }
 
