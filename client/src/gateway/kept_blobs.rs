@@ -169,13 +169,7 @@ impl Gateway {
         let reader =
             SharedReader::new(&self.context, Arc::clone(&found.blob), request.clone(), bytes.clone());
         let Some(claim) = reader.claim() else {
-            let is_public = found.is_public
-                || (!request.has_credential()
-                    && match &self.context.blobs {
-                        Some(blobs) => blobs.is_shown_ahead(&found.blob).await,
-                        None => false,
-                    });
-            if !is_public && !self.is_shown(&found, need, &request, deadline, &guard).await? {
+            if !found.is_public && !self.is_shown(&found, need, &request, deadline, &guard).await? {
                 return self.forward_as(need, request, deadline, guard).await;
             }
             return Ok(self.local_head(
@@ -214,6 +208,11 @@ impl Gateway {
         deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<bool, Fault> {
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| !request.has_credential())
+            && blobs.is_shown_ahead(&found.blob).await
+        {
+            return Ok(true);
+        }
         let mut head = request.clone();
         if let Operation::Blob { method, .. } = &mut head.operation {
             *method = Method::Head;

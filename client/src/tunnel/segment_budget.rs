@@ -57,6 +57,11 @@ impl ServerUsage {
         self.selected.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn set_rate(&self, rate: f64) {
+        *self.rate.lock() = Some((rate, Instant::now()));
+    }
+
     /// The last known rate of a connection, in bytes per second, and when it was measured.
     pub(super) fn rate(&self) -> Option<(f64, Instant)> {
         *self.rate.lock()
