@@ -97,8 +97,7 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen: _, hosts, allow_remote, patience, cache_size, wait_for_link: _ } =
-            &flags.serving;
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
         let listen = listen_addresses(flags, &config);
         let may_be_remote = *allow_remote || config.allow_remote;
         let remote =
@@ -111,22 +110,12 @@ impl Settings {
         let hosts = hosts.into_iter().map(|HostName(name)| name).collect();
         let stall_timeout = patience.or(config.patience).map_or(DEFAULT_STALL_TIMEOUT, Duration::from_secs);
         let stall_timeout = stall_timeout.min(STALL_TIMEOUT_MAX);
-        let blobs = BlobSettings {
-            limits: match cache_size.or(config.cache_size) {
-                Some(ByteSize(0)) => None,
-                size => {
-                    Some(BlobLimits { bytes_max: size.map(|ByteSize(bytes)| bytes), ..BlobLimits::default() })
-                }
-            },
-            keeps_private: config.cache_private,
-            public_for: config.public_for.map_or(DEFAULT_PUBLIC_FOR, Duration::from_secs),
-        };
         let link_file = match link_source(flags, &config) {
             Some(LinkSource::File(path)) => Some(path),
             _ => None,
         };
         let links = load_links(flags, &config)?;
-        let ConnectionSettings { tunnel, cache, logins, credential_helper: _, log } =
+        let ConnectionSettings { tunnel, cache, blobs, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
         Ok(Self { listen, hosts, stall_timeout, cache, blobs, link_file, logins, tunnel, log })
     }
@@ -153,6 +142,8 @@ pub struct ConnectionSettings {
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// Which blobs are kept there.
+    pub blobs: BlobSettings,
     /// The file with the logins; `None` if there is no directory for it.
     pub logins: Option<PathBuf>,
     /// The program that keeps the passwords of new logins, if the file does not.
@@ -189,7 +180,7 @@ impl ConnectionSettings {
         links: Vec<JoinedLink>,
         default_level: Level,
     ) -> Result<Self, SettingsError> {
-        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache, cache_size } =
             flags.connection.clone();
         // Beside the links.
         let logins = link_file(&config).map(|links| links.with_file_name("logins"));
@@ -198,9 +189,19 @@ impl ConnectionSettings {
         let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
+        let blobs = BlobSettings {
+            limits: match cache_size.or(config.cache_size) {
+                Some(ByteSize(0)) => None,
+                size => {
+                    Some(BlobLimits { bytes_max: size.map(|ByteSize(bytes)| bytes), ..BlobLimits::default() })
+                }
+            },
+            keeps_private: config.cache_private,
+            public_for: config.public_for.map_or(DEFAULT_PUBLIC_FOR, Duration::from_secs),
+        };
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
-        Ok(Self { tunnel, cache, logins, credential_helper: config.credential_helper, log })
+        Ok(Self { tunnel, cache, blobs, logins, credential_helper: config.credential_helper, log })
     }
 }
 
@@ -385,11 +386,11 @@ mod tests {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
             patience: Some(8),
-            cache_size: Some(ByteSize(0)),
             ..ServingFlags::default()
         };
         let connection = ConnectionFlags {
             cache: Some("/flag".into()),
+            cache_size: Some(ByteSize(0)),
             congestion: Some("cubic".parse().unwrap()),
             max_rate: None,
             leg: Some("quic".parse().unwrap()),
