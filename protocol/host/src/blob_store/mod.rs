@@ -6,13 +6,22 @@
 //! the caller of `write`.
 
 mod blob;
+mod chunks;
+mod directory;
+mod entries;
+mod file;
 mod key;
 mod limits;
+mod shared;
 mod state;
 mod store;
+mod writer;
 
 pub use blob::StoredBlob;
 pub use key::{BlobKey, BlobOwner};
 pub use limits::BlobLimits;
 pub use state::{BlobStoreState, ListedBlob, OpenError, Prune, Pruned, VerifyReport};
 pub use store::BlobStore;
+
+#[cfg(test)]
+mod tests;
