@@ -64,13 +64,23 @@ pub(crate) struct TransferEvents {
     pub(crate) tokens_renewed: Counter,
     /// Manifests that came from another server, since the first had no pull left.
     pub(crate) pulls_of_others: Counter,
+    /// Bytes of content that came through the tunnel.
+    pub(crate) bytes_crossed: Counter,
+    /// Bytes of blobs that engines got from the disk.
+    pub(crate) bytes_from_disk: Counter,
+    /// Bytes of blobs that engines got while another engine's request brought them.
+    pub(crate) bytes_shared: Counter,
     /// Requests to registries by each known engine.
     pub(crate) engines: ByName,
 }
 
 impl Counter {
     pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 }
 

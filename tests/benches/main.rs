@@ -3,6 +3,7 @@
 
 mod bulk_source;
 mod engines;
+mod layers;
 mod legs;
 mod load;
 mod local;
@@ -34,6 +35,7 @@ Examples:
   bench local                                 all subjects, 5 runs each, on loopback
   bench local --runs 9 --json local.json      the same, as JSON too
   bench engines                               skopeo through the tunnel and directly
+  bench layers                                what crosses of a layer that is kept
   bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
   bench trips --engine docker --scenario cold round trips of a cold docker pull
   bench wan                                   the default links, one seed
@@ -51,6 +53,8 @@ enum Command {
     Local(local::Options),
     /// A complete image pulled by skopeo, through the tunnel and directly (needs root)
     Engines(engines::Options),
+    /// What crosses of a layer that is kept on the disk, and what keeping it costs
+    Layers(layers::Options),
     /// Many pulls, clients and streams at once: what they cost, and what remains in use afterwards
     Load(load::Options),
     /// Round trips of a pull by docker, containerd, podman and skopeo (needs root)
@@ -79,6 +83,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Local(options) => local::run(&options),
         Command::Engines(options) => engines::run(&options),
+        Command::Layers(options) => layers::run(&options),
         Command::Load(options) => load::run(&options),
         Command::Trips(options) => trips::run(&options),
         Command::Wan(options) => wan::run(&options),

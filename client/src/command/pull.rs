@@ -34,7 +34,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
     let requests = images.into_iter().zip(destinations).map(request).collect();
     // Users read the progress.
     let flags = Flags { connection, log, ..flags };
-    let ConnectionSettings { tunnel: config, logins, log, .. } =
+    let ConnectionSettings { tunnel: config, blobs, logins, log, .. } =
         ConnectionSettings::load(&flags, Level::ERROR)?;
     let logging = logging::start(&log);
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
@@ -43,7 +43,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         let shutdown = Shutdown::of_command().map_err(CommandError::Start)?;
         let given = GivenSettings::of(&flags, &config);
         let connection = tokio::select! {
-            found = Connection::find(local_api::socket_candidates(), given, config) => found?,
+            found = Connection::find(local_api::socket_candidates(), given, config) => found?.keeping(blobs),
             () = shutdown.drain.cancelled() => return Err(CommandError::Interrupted),
         };
         progress.print(&format!("connecting through {}", connection.description()));

@@ -61,6 +61,7 @@ impl Reload {
         );
         warn_if_changed("listen", &self.settings.listen, &new.listen);
         warn_if_changed("cache", &self.settings.cache, &new.cache);
+        warn_if_changed("cache_size", &self.settings.blobs, &new.blobs);
         self.settings = new;
     }
 

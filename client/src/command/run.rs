@@ -7,7 +7,7 @@ use super::error::CommandError;
 use super::reload::Reload;
 use super::status_report::report_on_signal;
 use crate::frontend::{self, AllowedHosts, FrontendSettings};
-use crate::gateway::Gateway;
+use crate::gateway::{BlobCache, Gateway};
 use crate::local_api;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
@@ -44,7 +44,10 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let tunnel = Tunnel::start(settings.tunnel.clone());
         let metadata = Metadata::open(settings.cache.as_deref());
         let logins = Logins::open(settings.logins.clone());
-        let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata).with_logins(logins);
+        let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs);
+        let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata)
+            .with_logins(logins)
+            .with_blob_cache(blob_cache);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend = FrontendSettings {

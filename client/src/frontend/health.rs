@@ -29,6 +29,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
     body["quota"] = json!(gateway.rate_limits());
     body["log_lines_dropped"] = json!(log.lines_dropped());
     body["tcp_congestion"] = json!(kernel_congestion());
+    body["cache"] = gateway.blob_cache();
     body["since_start"] = gateway.counters();
     json_value(status, &body)
 }

@@ -8,6 +8,7 @@ pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub(crate) use account::UsedAccount;
+pub use blob_cache::BlobCache;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
 pub use report::{ServerReport, TunnelState};
@@ -15,8 +16,11 @@ pub use response_deadline::ResponseDeadline;
 
 mod account;
 mod anonymous;
+mod blob_cache;
 mod credential_use;
 mod engine;
+mod kept_blobs;
+mod private_repositories;
 mod report;
 mod response_deadline;
 mod used_up_limits;
@@ -38,6 +42,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode};
+use private_repositories::PrivateRepositories;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -57,7 +62,9 @@ pub struct Gateway {
     context: TransferContext,
     credential_use: CredentialUse,
     used_up_limits: UsedUpLimits,
+    private_repositories: PrivateRepositories,
     logins: Logins,
+    blob_cache: BlobCache,
 }
 
 impl Gateway {
@@ -73,13 +80,23 @@ impl Gateway {
             registry: TransferRegistry::default(),
             metadata,
             counters: TransferCounters::default(),
+            blobs: None,
         };
         Self {
             context,
             credential_use: CredentialUse::default(),
             used_up_limits: UsedUpLimits::default(),
+            private_repositories: PrivateRepositories::default(),
             logins: Logins::default(),
+            blob_cache: BlobCache::off("it was not opened"),
         }
+    }
+
+    /// The same, which keeps blobs on the disk.
+    #[must_use]
+    pub fn with_blob_cache(mut self, blob_cache: BlobCache) -> Self {
+        self.context.blobs = blob_cache.blobs();
+        Self { blob_cache, ..self }
     }
 
     /// The same with these logins, for engines on this machine that show no credential.
@@ -150,6 +167,11 @@ impl Gateway {
             "transfers": *self.context.counters,
             "prefetch": self.context.metadata.prefetch_usage.to_json(),
         })
+    }
+
+    /// The state of the blobs on the disk, as JSON.
+    pub(crate) fn blob_cache(&self) -> serde_json::Value {
+        self.blob_cache.to_json()
     }
 
     /// How long an interrupted body waits for its next byte.
@@ -257,9 +279,7 @@ impl Gateway {
         request: Request,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
-        let deadline =
-            ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX);
-        self.send_permitted(request, deadline, guard).await
+        self.send_permitted(request, own_deadline(), guard).await
     }
 
     /// Answers from the cache, or through the tunnel. The registry may receive the request's credential.
@@ -274,7 +294,14 @@ impl Gateway {
             self.context.counters.local_responses.increment();
             return Ok(without_tunnel(content, guard));
         }
+        if let (Some(blobs), Operation::Blob { .. }) = (&self.context.blobs, &request.operation) {
+            return self.send_blob(blobs, request, deadline, guard).await;
+        }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
+        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
+            // They would have no place.
+            hint.layer_segments = 0;
+        }
         self.forward(request, deadline, guard).await
     }
 
@@ -290,7 +317,10 @@ impl Gateway {
                 // It is not after the end of bytes that are in memory.
                 Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
-            _ => Transfer::of_blob(&self.context, request, bytes, guard),
+            _ => match self.kept(&request, &bytes).await {
+                Some(reader) => Transfer::of_shared(&self.context, reader, guard),
+                None => Transfer::of_blob(&self.context, request, bytes, guard),
+            },
         }
     }
 
@@ -310,38 +340,80 @@ impl Gateway {
     /// Sends the request through the tunnel.
     async fn forward(
         &self,
-        mut request: Request,
+        request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
-        let need = Need::of(&request);
+        self.forward_as(Need::of(&request), request, deadline, guard).await
+    }
+
+    /// The same over a session for this need.
+    async fn forward_as(
+        &self,
+        need: Need,
+        request: Request,
+        deadline: ResponseDeadline,
+        guard: TransferGuard,
+    ) -> Result<Response<Transfer>, Fault> {
+        let (response, session) = self.forward_head(need, request.clone(), deadline, &guard).await?;
+        Ok(self.respond(request, response, session, guard).await)
+    }
+
+    /// The response to a request, for the engine. Its content is stored, if that is possible.
+    async fn respond(
+        &self,
+        request: Request,
+        mut response: exchange::Response,
+        session: Session,
+        guard: TransferGuard,
+    ) -> Response<Transfer> {
+        // This starts before the engine receives the response and requests what that names.
+        if let Some(prefetch) = response.prefetch.take() {
+            self.context.metadata.receive_prefetch(&request, prefetch);
+        }
+        let layers = std::mem::take(&mut response.layers);
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| response.status.is_success()) {
+            blobs.receive_ahead(&self.context, layers);
+        }
+        let (status, headers) = (response.status, response.headers.clone());
+        let body = match self.share(&request, response, session).await {
+            Ok(reader) => Transfer::of_shared(&self.context, reader, guard),
+            Err((response, session)) => {
+                let head = (status, &headers);
+                Transfer::new(&self.context, request, head, response.body, session, guard)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers.into();
+        response
+    }
+
+    /// Sends the request through the tunnel, and waits for the head of the response.
+    async fn forward_head(
+        &self,
+        need: Need,
+        mut request: Request,
+        deadline: ResponseDeadline,
+        guard: &TransferGuard,
+    ) -> Result<(exchange::Response, Session), Fault> {
         let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
         loop {
             let with_pulls = lost.is_none().then(|| self.session_with_pulls(&request)).flatten();
             let session = match with_pulls {
                 Some(session) => session,
-                None => self.session(need, lost.as_ref(), deadline, &guard).await?,
+                None => self.session(need, lost.as_ref(), deadline, guard).await?,
             };
             guard.set_server(&session);
             request.patience = deadline.patience(Instant::now());
-            let error = match self.forward_once(&session, &request, deadline, &guard).await {
+            let error = match self.forward_once(&session, &request, deadline, guard).await {
                 Ok(response) => {
                     let (response, session) =
-                        self.with_pulls_of_others(&request, response, session, deadline, &guard).await;
-                    let exchange::Response { status, headers, body, prefetch } = response;
+                        self.with_pulls_of_others(&request, response, session, deadline, guard).await;
                     guard.proceed();
-                    self.context.metadata.observe_response(&request, status, &headers);
-                    // This starts before the engine receives the response and requests what that names.
-                    if let Some(prefetch) = prefetch {
-                        self.context.metadata.receive_prefetch(&request, prefetch);
-                    }
-                    let body =
-                        Transfer::new(&self.context, request, (status, &headers), body, session, guard);
-                    let mut response = Response::new(body);
-                    *response.status_mut() = status;
-                    *response.headers_mut() = headers.into();
-                    return Ok(response);
+                    self.context.metadata.observe_response(&request, response.status, &response.headers);
+                    return Ok((response, session));
                 }
                 Err(error) => error,
             };
@@ -441,6 +513,11 @@ impl Gateway {
         }
         tunnel.session(need, lost, deadline.session).await
     }
+}
+
+/// Until when a request of this program waits.
+fn own_deadline() -> ResponseDeadline {
+    ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX)
 }
 
 /// A response that did not use the tunnel.

@@ -100,6 +100,7 @@ impl Metadata {
     /// Receives and stores the content after a response. Requests for it wait meanwhile.
     pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: oneshot::Receiver<PrefetchStream>) {
         let (Some(scope), Some(hint)) = (CacheScope::of(request), &request.prefetch) else { return };
+        self.policy.observe_pull(&scope, &self.cache);
         let guard = self.in_flight.open(scope.clone(), hint.clone());
         tokio::spawn(prefetch::receive(
             prefetch,

@@ -5,6 +5,7 @@
 use super::host_name::HostName;
 use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
+use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::ProxyTable;
@@ -19,6 +20,9 @@ pub(super) struct ConfigFile {
     pub(super) listen: ListenAddresses,
     pub(super) link_file: Option<PathBuf>,
     pub(super) cache: Option<PathBuf>,
+    pub(super) cache_size: Option<ByteSize>,
+    pub(super) cache_private: bool,
+    pub(super) public_for: Option<u64>,
     pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: bool,

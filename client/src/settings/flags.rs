@@ -4,6 +4,7 @@
 
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
+use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::Filter;
 use docxy_host::proxy::Proxy;
@@ -58,10 +59,17 @@ pub struct ConnectionFlags {
     /// one more way, except to the hosts in NO_PROXY. This machine itself is never reached through a proxy.
     #[arg(long, value_name = "URL", value_parser = Proxy::without_password)]
     pub proxy: Option<Proxy>,
-    /// Directory for public manifests and the challenges of registries, which need not be requested again;
+    /// Directory for public manifests, layers and the challenges of registries, which need not be requested again;
     /// may be deleted at any time [default: /var/cache/docxy as root, else ~/.cache/docxy]
     #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
     pub cache: Option<PathBuf>,
+    /// How much of the disk public layers may use, as in "20 GB"; 0 keeps none [default: a tenth of the file system, from
+    /// 1 to 20 GB]
+    ///
+    /// They are in the directory `blobs` of --cache. The least recently used go first. 5 % of the file system, and no less
+    /// than 1 GB, are always left free.
+    #[arg(long, value_name = "SIZE", env = "DOCXY_CACHE_SIZE")]
+    pub cache_size: Option<ByteSize>,
 }
 
 /// How to serve.

@@ -16,7 +16,8 @@ impl GivenSettings {
     /// the joined links say does not count: the running client has read them too.
     #[must_use]
     pub fn of(flags: &Flags, config: &TunnelConfig) -> Self {
-        let ConnectionFlags { link_file, congestion, max_rate, leg, proxy, cache } = &flags.connection;
+        let ConnectionFlags { link_file, congestion, max_rate, leg, proxy, cache, cache_size: _ } =
+            &flags.connection;
         let is_given = |name: &str| match name {
             _ if flags.config.is_some() => true,
             "links" => LinkSource::named(link_file.clone()).is_some(),

@@ -81,6 +81,14 @@ pub(crate) struct TransferGuard {
     entry: Arc<Entry>,
 }
 
+/// What one transfer shows of another that brings its bytes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    server: Option<SocketAddr>,
+    waits_for: Option<WaitsFor>,
+    reason: Option<String>,
+}
+
 #[derive(Debug)]
 struct Entry {
     id: u64,
@@ -172,6 +180,21 @@ impl TransferGuard {
         state.snapshot.reason = reason;
         drop(state);
         self.registry.changed();
+    }
+
+    /// Its server, and what it waits for.
+    pub(super) fn progress(&self) -> Progress {
+        let TransferSnapshot { server, waits_for, reason, .. } = &self.entry.state.lock().snapshot;
+        Progress { server: *server, waits_for: *waits_for, reason: reason.clone() }
+    }
+
+    /// It waits for what another transfer waits for.
+    pub(super) fn follow(&self, other: &Progress) {
+        self.entry.state.lock().snapshot.server = other.server;
+        match other.waits_for {
+            Some(waits_for) => self.wait(waits_for, other.reason.clone()),
+            None => self.proceed(),
+        }
     }
 
     /// It waits no longer.

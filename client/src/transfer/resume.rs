@@ -6,7 +6,7 @@
 
 use super::TransferContext;
 use super::missing_ranges::missing;
-use super::part::{Content, Part, arrange};
+use super::part::{Content, KeptRange, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
@@ -79,6 +79,11 @@ impl Source {
         let has_responded = session.is_some();
         let context = context.clone();
         Box::new(Self { context, range_request, session, lost: None, has_responded, asked_at: None })
+    }
+
+    /// The same for an engine that has its response.
+    pub(super) fn after_response(self: Box<Self>) -> Box<Self> {
+        Box::new(Self { has_responded: true, ..*self })
     }
 
     /// Fetches these bytes over this session. `None` without a permit.
@@ -170,6 +175,9 @@ impl ResumableBody {
                         Err(error) => return Err(error),
                     }
                 }
+                Content::Shared(reader) => {
+                    Some(reader.next(self.position, part.end - self.position, &self.guard).await?)
+                }
                 Content::Ahead(task) => {
                     let end = part.end;
                     *part = match task.await {
@@ -197,6 +205,11 @@ impl ResumableBody {
                 self.parts.pop_front();
                 continue;
             };
+            if let Some(source) = &self.source
+                && !matches!(part.content, Content::Local(_))
+            {
+                source.context.counters.bytes_crossed.add(bytes.len() as u64);
+            }
             self.position += bytes.len() as u64;
             self.guard.receive(bytes.len() as u64);
             if self.stall.take().is_some() {
@@ -204,6 +217,47 @@ impl ResumableBody {
             }
             return Ok(Some(bytes));
         }
+    }
+
+    /// Whether all bytes were returned.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.parts.back().is_none_or(|last| last.end == self.position)
+    }
+
+    /// Ends the body before this position, or soon after it: what is requested already still comes.
+    pub(super) fn end_before(&mut self, end: u64) {
+        while let [.., before, _] = self.parts.make_contiguous()
+            && before.end >= end
+        {
+            self.parts.pop_back();
+        }
+        let is_first = self.parts.len() == 1;
+        let Some(last) = self.parts.back_mut().filter(|last| last.end > end) else { return };
+        match &mut last.content {
+            Content::Missing => last.end = end,
+            Content::Arriving(arriving) if is_first => {
+                let left = last.end - self.position;
+                if let Some(shorter) = arriving.shorten(left, end.saturating_sub(self.position)) {
+                    last.end = self.position + shorter;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What has arrived and was not returned, with its position.
+    pub(super) fn into_arrived(self) -> impl Iterator<Item = (u64, Bytes)> {
+        let mut start = self.position;
+        let kept = self.parts.into_iter().flat_map(move |part| {
+            let end = part.end;
+            part.into_kept(mem::replace(&mut start, end))
+        });
+        kept.filter_map(KeptRange::into_arrived).flat_map(|(mut at, chunks)| {
+            chunks.into_iter().map(move |bytes| {
+                let end = at + bytes.len() as u64;
+                (mem::replace(&mut at, end), bytes)
+            })
+        })
     }
 
     /// When a stall ends the body. `None` without a stall, or if nothing can be requested again.

@@ -7,6 +7,7 @@ use super::resume::ResumableBody;
 use crate::cache::ManifestWriter;
 use crate::exchange::ExchangeError;
 use bytes::Bytes;
+use docxy_host::blob_store::StoredBlob;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
@@ -19,6 +20,8 @@ const UNRELEASED_BYTES: u64 = 64 * 1024;
 pub(super) struct VerifiedBody {
     pub(super) source: ResumableBody,
     pub(super) verifier: Option<BlobVerifier>,
+    /// The blob on the disk, to be told what the verifier finds.
+    pub(super) stored: Option<StoredBlob>,
     pub(super) writer: Option<ManifestWriter>,
 }
 
@@ -49,7 +52,15 @@ impl VerifiedBody {
             match self.source.next().await? {
                 Some(bytes) => verifier.push(bytes),
                 None if verifier.digester.is_none() => return Ok(None),
-                None => verifier.finish(self.source.position())?,
+                None => {
+                    let finished = verifier.finish(self.source.position());
+                    match (&self.stored, &finished) {
+                        (Some(stored), Ok(())) => stored.verified(),
+                        (Some(stored), Err(_)) => stored.discard(),
+                        (None, _) => {}
+                    }
+                    finished?;
+                }
             }
         }
     }

@@ -4,6 +4,8 @@
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
+pub mod blob_store;
+pub mod byte_size;
 pub mod command_line;
 pub mod descriptors;
 pub mod directories;
