@@ -42,6 +42,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
+        tokio::spawn(tunnel.clone().measure());
         let metadata = Metadata::open(settings.cache.as_deref());
         let logins = Logins::open(settings.logins.clone());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata).with_logins(logins);

@@ -2,7 +2,6 @@
 
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
-use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
@@ -10,6 +9,8 @@ use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
+use docxy_host::metrics::{self, ProcessStart};
+use docxy_host::web_origin::{AllowedHosts, LocalHost, Scheme, refuse_foreign_pages};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
@@ -34,11 +35,12 @@ pub(super) struct Handler {
     allowed_hosts: AllowedHosts,
     lines: RequestLogLimit,
     log: LogHandle,
+    started: ProcessStart,
 }
 
 impl Handler {
     pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
-        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
+        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log, started: ProcessStart::now() }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
@@ -62,6 +64,10 @@ impl Handler {
         async {
             let result = self.respond(request, busy, address).await;
             let ms = started.elapsed().as_millis();
+            if is_pull {
+                let status = result.as_ref().map_or_else(Fault::status, Response::status);
+                self.gateway.count_response(status);
+            }
             Ok(match result {
                 Ok(response) => {
                     if let Some(suppressed) = self.lines.answered(&response, is_pull) {
@@ -93,7 +99,7 @@ impl Handler {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
+        let host = LocalHost::of(Scheme::Http, request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let mut engine = Engine::new(busy.connection(), request.headers());
         if let Some(address) = address.filter(|_| host.is_built_in()) {
@@ -102,6 +108,7 @@ impl Handler {
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
+            Route::Metrics => self.metrics(request.headers(), &engine),
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());
@@ -119,6 +126,22 @@ impl Handler {
                 })
             }
         }
+    }
+
+    /// The metrics, for programs on this machine.
+    fn metrics(&self, headers: &HeaderMap, engine: &Engine) -> Result<Response<ResponseBody>, Fault> {
+        if !engine.is_local() {
+            let detail = "/metrics is for programs on this machine, by a name of this machine";
+            return Err(Fault::new(Hop::Engine, FaultKind::OriginNotServed, detail));
+        }
+        let (gateway, log, started) = (self.gateway.clone(), self.log.clone(), self.started);
+        let response = metrics::response(headers, move |metrics| {
+            gateway.write_metrics(metrics)?;
+            let help = "Log lines that could not be written";
+            metrics.counter("docxy_client_log_lines_dropped", help, log.lines_dropped())?;
+            started.write(metrics)
+        });
+        Ok(response.map(|body| Either::Left(Full::new(body))))
     }
 
     /// Answers a token request for this registry: with the public token if the request has no credential that

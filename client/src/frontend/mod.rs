@@ -11,7 +11,6 @@ mod health;
 mod listen;
 mod local_calls;
 mod log_limit;
-mod origin;
 mod patience;
 mod refusal;
 mod responses;
@@ -24,6 +23,7 @@ use docxy_host::listen_address::ListenAddress;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_socket::PrivateSocket;
+pub use docxy_host::web_origin::AllowedHosts;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };
@@ -36,7 +36,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use listen::ListenError;
-pub use origin::AllowedHosts;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;

@@ -57,6 +57,12 @@ impl Engine {
         self.is_local
     }
 
+    /// Whether it runs on this machine, as far as its connection tells, and names this machine by a name of its own.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.is_local
+    }
+
     /// Whether it prints no more than the status of a failed `/v2/`: the library of podman, skopeo, buildah and CRI-O.
     /// It prints the words of the response to its next request.
     pub(super) fn hides_ping_faults(&self) -> bool {

@@ -17,6 +17,7 @@ mod account;
 mod anonymous;
 mod credential_use;
 mod engine;
+mod metrics;
 mod report;
 mod response_deadline;
 mod used_up_limits;
@@ -65,14 +66,15 @@ impl Gateway {
     /// its next byte.
     #[must_use]
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
+        let counters = TransferCounters::default();
         let context = TransferContext {
             tunnel,
             running: None,
             stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
-            registry: TransferRegistry::default(),
+            registry: TransferRegistry::new(Arc::clone(&counters)),
             metadata,
-            counters: TransferCounters::default(),
+            counters,
         };
         Self {
             context,
@@ -161,6 +163,11 @@ impl Gateway {
     /// Sets how long interrupted bodies wait, including those that wait already.
     pub(crate) fn set_stall_timeout(&self, stall_timeout: Duration) {
         *self.context.stall_timeout.write() = stall_timeout;
+    }
+
+    /// A response of this status went to an engine.
+    pub(crate) fn count_response(&self, status: StatusCode) {
+        self.context.counters.responses.increment(status);
     }
 
     /// Records how an engine got a token of this registry.
@@ -353,6 +360,7 @@ impl Gateway {
                 // The server has tried again already, and engines have short timeouts.
                 _ => return Err(error.to_fault()),
             }
+            self.context.counters.retries.increment(&error.to_fault());
             tracing::info!(operation = request.operation.name(), reason = %error, "requesting again");
         }
     }

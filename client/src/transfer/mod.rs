@@ -29,7 +29,7 @@ pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
 
 use crate::cache::ManifestWriter;
-use crate::counters::TransferCounters;
+use crate::counters::{Source as ByteSource, TransferCounters};
 use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::RunningClient;
@@ -171,6 +171,7 @@ impl Transfer {
     /// A body that is complete.
     pub(crate) fn of_bytes(bytes: Bytes, guard: TransferGuard) -> Self {
         let length = Some(bytes.len() as u64);
+        guard.set_source(ByteSource::Cache);
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
         let source = ResumableBody::new(0, part, None, Arc::clone(&guard));

@@ -3,6 +3,7 @@
 //!
 //! Only records. Must never lock anything for a chunk: the bytes of a transfer are counted in an atomic.
 
+use crate::counters::{Source, TransferCounters};
 use crate::tunnel::Session;
 use docxy_protocol::name::Reference;
 use docxy_protocol::request::{Operation, Request};
@@ -12,8 +13,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -26,6 +27,7 @@ pub struct TransferRegistry(Arc<RunningTransfers>);
 
 #[derive(Debug, Default)]
 struct RunningTransfers {
+    counters: TransferCounters,
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
     /// The number of changes so far, except bytes.
@@ -86,6 +88,7 @@ struct Entry {
     id: u64,
     started: Instant,
     received: AtomicU64,
+    source: OnceLock<Source>,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -109,6 +112,11 @@ struct RateMeter {
 }
 
 impl TransferRegistry {
+    /// No transfers. Their bytes are counted in `counters`.
+    pub(crate) fn new(counters: TransferCounters) -> Self {
+        Self(Arc::new(RunningTransfers { counters, ..RunningTransfers::default() }))
+    }
+
     /// Adds a transfer until the guard is dropped.
     pub(crate) fn begin(&self, request: &Request) -> TransferGuard {
         let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
@@ -116,6 +124,7 @@ impl TransferRegistry {
             id: snapshot.id,
             started: Instant::now(),
             received: AtomicU64::new(0),
+            source: OnceLock::new(),
             rate: RateMeter::default(),
             state: Mutex::new(State { snapshot, waits_since: None }),
         });
@@ -153,9 +162,22 @@ impl TransferGuard {
         self.entry.state.lock().snapshot.length = Some(length);
     }
 
+    /// Its bytes come from there, and not through the tunnel.
+    pub(super) fn set_source(&self, source: Source) {
+        // It is set once, before the first byte.
+        let _ = self.entry.source.set(source);
+    }
+
     /// Counts received bytes.
     pub(super) fn receive(&self, bytes: u64) {
         let received = self.entry.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let counters = &self.registry.0.counters;
+        counters.bytes.add(self.entry.source.get().copied().unwrap_or_default(), bytes);
+        if received == bytes {
+            let operation = self.entry.state.lock().snapshot.operation;
+            let waited = self.entry.started.elapsed().as_secs_f64();
+            counters.first_byte.get_or_create(&[("operation", operation)]).observe(waited);
+        }
         self.entry.rate.observe(self.entry.started.elapsed(), received);
     }
 

@@ -281,6 +281,7 @@ impl ResumableBody {
         } else {
             stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
         };
+        source.context.counters.retries.increment(&fault);
         self.last_fault = Some(fault);
         Ok(())
     }

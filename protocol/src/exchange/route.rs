@@ -19,6 +19,8 @@ pub enum Route {
     Token(Registry),
     /// The client's health.
     Health,
+    /// The client's metrics.
+    Metrics,
 }
 
 /// How a request names its registry. One that does not name it means Docker Hub.
@@ -43,6 +45,7 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let get_or_head = get_or_head(method);
     match path {
         "/health" => return get_or_head.map(|_| Route::Health),
+        "/metrics" => return get_or_head.map(|_| Route::Metrics),
         "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
             let ping = get_or_head.map(|_| Operation::Ping)?;

@@ -30,6 +30,14 @@ struct UsageCounts {
     unused: HashMap<CacheKey, u64>,
 }
 
+/// Bytes since the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PrefetchedBytes {
+    pub(crate) arrived: u64,
+    /// Those of items that an engine then requested.
+    pub(crate) used: u64,
+}
+
 impl PrefetchUsage {
     pub(crate) fn arrived(&self, key: &CacheKey, bytes: usize) {
         let mut counts = self.0.lock();
@@ -52,6 +60,11 @@ impl PrefetchUsage {
 
     pub(crate) fn rejected(&self) {
         self.0.lock().rejected += 1;
+    }
+
+    pub(crate) fn bytes(&self) -> PrefetchedBytes {
+        let counts = self.0.lock();
+        PrefetchedBytes { arrived: counts.bytes, used: counts.used_bytes }
     }
 
     pub(crate) fn to_json(&self) -> Value {
