@@ -2,7 +2,7 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
-use docxy_host::metrics::{Histograms, durations, durations_by_label, rates, ratios};
+use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::Leg;
@@ -94,17 +94,6 @@ pub(crate) struct TunnelEvents {
     pub(crate) line: LineHistograms,
 }
 
-/// What the line was like, each second that it carried something.
-#[derive(Debug)]
-pub(crate) struct LineHistograms {
-    /// In seconds.
-    pub(crate) round_trip: Histogram,
-    /// The share of what the server sent that was lost since it sent too much.
-    pub(crate) loss: Histogram,
-    /// In bytes per second.
-    pub(crate) rate: Histogram,
-}
-
 /// The field names are those of `/health`.
 #[derive(Debug, Serialize)]
 pub(crate) struct TransferEvents {
@@ -153,12 +142,6 @@ impl Default for TransferEvents {
             first_byte: durations_by_label(),
             pull: durations(),
         }
-    }
-}
-
-impl Default for LineHistograms {
-    fn default() -> Self {
-        Self { round_trip: durations(), loss: ratios(), rate: rates() }
     }
 }
 

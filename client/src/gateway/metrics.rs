@@ -38,12 +38,7 @@ impl Gateway {
         metrics.counter("docxy_client_tunnel_disconnects", help, counters.disconnects.get())?;
         let help = "Connections that became silent, so that another one was dialed";
         metrics.counter("docxy_client_silent_connections", help, counters.silent_connections.get())?;
-        let help = "Round-trip time in seconds, each second that the line carried something";
-        metrics.metric("docxy_client_round_trip_seconds", help, &counters.line.round_trip)?;
-        let help = "Share of what the server sent that was lost since it sent too much, each such second";
-        metrics.metric("docxy_client_loss_ratio", help, &counters.line.loss)?;
-        let help = "Bytes received per second, each such second";
-        metrics.metric("docxy_client_receive_rate_bytes_per_second", help, &counters.line.rate)
+        counters.line.write("docxy_client", metrics)
     }
 
     fn write_servers(&self, metrics: &mut MetricsWriter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! Only measures. Must never keep a session from its end, so it holds none.
 
 use super::Tunnel;
+use docxy_host::metrics::BUSY_BYTES_MIN;
 use docxy_transport::Leg;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -18,9 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The samples that are kept: ten minutes.
 const SAMPLES_MAX: usize = 600;
-
-/// Received bytes from which a second counts in the histograms: an idle line shows its pings only.
-const BUSY_BYTES_MIN: u64 = 16 * 1024;
 
 /// The line at one moment. As JSON, for the page.
 #[derive(Debug, Clone, Serialize)]
@@ -87,11 +85,10 @@ impl Tunnel {
         let session = in_use.as_ref().and_then(|state| state.session());
         let rtt = session.map(|session| session.transport().path().rtt);
         let loss = session.and_then(|session| session.loss());
-        if received >= BUSY_BYTES_MIN {
-            let line = &self.counters.line;
-            line.rate.observe(per_second(received) as f64);
-            rtt.inspect(|rtt| line.round_trip.observe(rtt.as_secs_f64()));
-            loss.inspect(|loss| line.loss.observe(*loss));
+        if let Some(rtt) = rtt
+            && received >= BUSY_BYTES_MIN
+        {
+            self.counters.line.observe(rtt, loss, per_second(received) as f64);
         }
         LineSample {
             at: Timestamp::now(),

@@ -6,6 +6,7 @@ use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
+use super::request_counts::RequestCounts;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::dispatch;
@@ -16,6 +17,7 @@ use crate::store::{Store, StoredManifest};
 use docxy_protocol::control::ServedRegistries;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
+use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_origins::TokenOrigins;
 use parking_lot::Mutex;
@@ -47,6 +49,15 @@ struct ServedRegistry {
     settings: RegistrySettings,
     registry: Arc<AuthorizedRegistry>,
     manifests: Arc<PublicManifests>,
+}
+
+/// A registry, for reports.
+#[derive(Debug)]
+pub(crate) struct RegistryReport<'a> {
+    pub(crate) name: &'a RegistryName,
+    pub(crate) counts: &'a RequestCounts,
+    /// The pull limit for public manifests that it last reported.
+    pub(crate) quota: Option<RateLimit>,
 }
 
 /// How many registries differ between new settings and the old ones.
@@ -146,6 +157,18 @@ impl Upstream {
             let registry = Arc::clone(&served.registry);
             tokio::spawn(async move { registry.keep_alive().await });
         }
+    }
+
+    /// All of them, by name.
+    pub(crate) fn reports(&self) -> Vec<RegistryReport<'_>> {
+        let report = |(name, served): (_, &'_ ServedRegistry)| RegistryReport {
+            name,
+            counts: served.registry.counts(),
+            quota: served.manifests.quota(),
+        };
+        let mut reports: Vec<_> = self.registries.iter().map(report).collect();
+        reports.sort_by_key(|report| report.name.to_string());
+        reports
     }
 
     /// Their names.

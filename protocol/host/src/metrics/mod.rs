@@ -20,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::time::Duration;
 
 /// Labels, each a name and its value.
 pub type Labels<const N: usize> = [(&'static str, String); N];
@@ -50,16 +51,48 @@ pub fn durations_by_label() -> Histograms {
     Family::new_with_constructor(durations)
 }
 
-/// Of shares, from 0 to 1.
-#[must_use]
-pub fn ratios() -> Histogram {
-    Histogram::new(RATIO_BUCKETS)
+/// What a line is like, each second that it carries something.
+#[derive(Debug)]
+pub struct LineHistograms {
+    /// In seconds.
+    round_trip: Histogram,
+    /// The share of the sent packets that was lost.
+    loss: Histogram,
+    /// In bytes per second.
+    rate: Histogram,
 }
 
-/// Of rates, in bytes per second.
-#[must_use]
-pub fn rates() -> Histogram {
-    Histogram::new(RATE_BUCKETS)
+/// Bytes in a second from which it counts: an idle line shows its pings only.
+pub const BUSY_BYTES_MIN: u64 = 16 * 1024;
+
+impl Default for LineHistograms {
+    fn default() -> Self {
+        let ratios = Histogram::new(RATIO_BUCKETS);
+        Self { round_trip: durations(), loss: ratios, rate: Histogram::new(RATE_BUCKETS) }
+    }
+}
+
+impl LineHistograms {
+    /// A second with this round-trip time, this share of lost packets, if that is known, and this rate in bytes per
+    /// second.
+    pub fn observe(&self, round_trip: Duration, loss: Option<f64>, rate: f64) {
+        self.round_trip.observe(round_trip.as_secs_f64());
+        loss.inspect(|loss| self.loss.observe(*loss));
+        self.rate.observe(rate);
+    }
+
+    /// Writes them for the program of this name.
+    ///
+    /// # Errors
+    /// See [`MetricsWriter::counter`].
+    pub fn write(&self, program: &str, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
+        let help = "Round-trip time in seconds, each second that a line carried something";
+        metrics.metric(&format!("{program}_round_trip_seconds"), help, &self.round_trip)?;
+        let help = "Share of the packets from the server that were lost, each such second";
+        metrics.metric(&format!("{program}_loss_ratio"), help, &self.loss)?;
+        let help = "Bytes per second from server to client, each such second";
+        metrics.metric(&format!("{program}_rate_bytes_per_second"), help, &self.rate)
+    }
 }
 
 /// Writes metrics, each under its full name. A counter's name gets the suffix `_total`.
