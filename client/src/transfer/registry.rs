@@ -3,13 +3,18 @@
 //!
 //! Only records. Must never lock anything for a chunk: the bytes of a transfer are counted in an atomic.
 
+use crate::pulls::{End, Finished, Moment, Progress, PullReport, Pulls, Source, Wanted};
 use crate::tunnel::Session;
-use docxy_protocol::name::Reference;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
+use docxy_protocol::manifest::Manifest;
+use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::request::{Operation, Request};
 use futures_util::stream::{Stream, unfold};
+use http::StatusCode;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +33,8 @@ pub struct TransferRegistry(Arc<RunningTransfers>);
 struct RunningTransfers {
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    /// Locked after `entries`, if both are.
+    pulls: Mutex<Pulls>,
     /// The number of changes so far, except bytes.
     changes: watch::Sender<u64>,
 }
@@ -63,7 +70,7 @@ pub struct TransferSnapshot {
 }
 
 /// What a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitsFor {
     /// A session.
@@ -96,6 +103,8 @@ struct State {
     /// Without what is measured: bytes, rate, and seconds.
     snapshot: TransferSnapshot,
     waits_since: Option<Instant>,
+    /// Without its bytes.
+    end: End,
 }
 
 /// Measures a rate in windows. One task writes, and any may read.
@@ -109,17 +118,20 @@ struct RateMeter {
 }
 
 impl TransferRegistry {
-    /// Adds a transfer until the guard is dropped.
-    pub(crate) fn begin(&self, request: &Request) -> TransferGuard {
+    /// Adds a transfer of this engine until the guard is dropped.
+    pub(crate) fn begin(&self, request: &Request, engine: Option<&'static str>) -> TransferGuard {
         let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
         let entry = Arc::new(Entry {
             id: snapshot.id,
             started: Instant::now(),
             received: AtomicU64::new(0),
             rate: RateMeter::default(),
-            state: Mutex::new(State { snapshot, waits_since: None }),
+            state: Mutex::new(State { snapshot, waits_since: None, end: End::default() }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
+        if let Some(wanted) = Wanted::of(request, engine) {
+            self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
+        }
         self.changed();
         TransferGuard { registry: self.clone(), entry }
     }
@@ -128,6 +140,25 @@ impl TransferRegistry {
     #[must_use]
     pub fn snapshot(&self) -> Vec<TransferSnapshot> {
         self.0.entries.lock().values().map(|entry| entry.snapshot()).collect()
+    }
+
+    /// The running pulls, oldest first, and those that have ended, latest first.
+    pub(crate) fn pulls(&self) -> (Vec<PullReport>, Vec<Finished>) {
+        let entries = self.0.entries.lock();
+        let mut pulls = self.0.pulls.lock();
+        let now = Moment::now();
+        pulls.tick(now);
+        (pulls.running(now, |id| entries.get(&id).map(|entry| entry.progress())), pulls.finished())
+    }
+
+    /// Forgets a pull that has ended, or all of them.
+    pub(crate) fn remove_finished(&self, id: Option<u64>) {
+        self.0.pulls.lock().remove_finished(id);
+    }
+
+    /// A request has failed, after its transfer has ended.
+    pub(crate) fn failed(&self, wanted: &Wanted, fault: &Fault) {
+        self.0.pulls.lock().failed(wanted, docxy_protocol::text::clean(fault));
     }
 
     /// Reports when a transfer begins, ends, waits or continues. Bytes and rates are not reported.
@@ -157,6 +188,39 @@ impl TransferGuard {
     pub(super) fn receive(&self, bytes: u64) {
         let received = self.entry.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.entry.rate.observe(self.entry.started.elapsed(), received);
+    }
+
+    /// The response has this status, and its content this digest, if it says so.
+    pub(crate) fn answered(&self, status: StatusCode, digest: Option<&Digest>) {
+        self.entry.state.lock().end.status = Some(status.as_u16());
+        if let Some(digest) = digest {
+            self.registry.0.pulls.lock().named(self.entry.id, digest);
+        }
+    }
+
+    /// The content comes from what this client has kept.
+    pub(crate) fn set_cached(&self) {
+        self.entry.state.lock().end.source = Source::Cache;
+    }
+
+    /// The manifest that it is for has arrived.
+    pub(crate) fn manifest(&self, digest: &Digest, bytes: &[u8], content_type: &str) {
+        // An engine says more of one that is not valid.
+        if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX
+            && let Ok(manifest) = Manifest::parse(bytes, Some(content_type))
+        {
+            self.registry.0.pulls.lock().manifest(self.entry.id, digest, &manifest);
+        }
+    }
+
+    /// It was interrupted, and goes on.
+    pub(super) fn interrupted(&self) {
+        self.entry.state.lock().end.interruptions += 1;
+    }
+
+    /// The engine was given all of the body.
+    pub(super) fn complete(&self) {
+        self.entry.state.lock().end.is_complete = true;
     }
 
     /// It runs over this session.
@@ -203,6 +267,9 @@ impl TransferGuard {
 impl Drop for TransferGuard {
     fn drop(&mut self) {
         self.registry.0.entries.lock().remove(&self.entry.id);
+        let bytes = self.entry.received.load(Ordering::Relaxed);
+        let end = End { bytes, ..self.entry.state.lock().end };
+        self.registry.0.pulls.lock().end(self.entry.id, end, Moment::now());
         self.registry.changed();
     }
 }
@@ -214,6 +281,16 @@ impl Entry {
         let state = self.state.lock();
         let waits_seconds = state.waits_since.map(|since| since.elapsed().as_secs());
         TransferSnapshot { bytes, bytes_per_second, waits_seconds, ..state.snapshot.clone() }
+    }
+
+    fn progress(&self) -> Progress {
+        let bytes = self.received.load(Ordering::Relaxed);
+        let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);
+        let state = self.state.lock();
+        let TransferSnapshot { waits_for, reason, .. } = &state.snapshot;
+        let wait =
+            waits_for.zip(state.waits_since).map(|(waits_for, since)| (waits_for, since, reason.clone()));
+        Progress { bytes, bytes_per_second, wait }
     }
 }
 
@@ -289,7 +366,7 @@ mod tests {
         let registry = TransferRegistry::default();
         let mut changes = registry.watch();
         let digest = format!("sha256:{}", "0".repeat(64));
-        let (first, second) = (registry.begin(&request("3")), registry.begin(&request(&digest)));
+        let (first, second) = (registry.begin(&request("3"), None), registry.begin(&request(&digest), None));
         let names = || {
             let all = registry.snapshot().into_iter();
             all.map(|entry| (entry.image, entry.digest)).collect::<Vec<_>>()
@@ -308,7 +385,7 @@ mod tests {
     #[test]
     fn a_wait_keeps_its_beginning_until_it_ends() {
         let registry = TransferRegistry::default();
-        let guard = registry.begin(&request("3"));
+        let guard = registry.begin(&request("3"), None);
         let since = || guard.entry.state.lock().waits_since;
         let wait = || {
             let TransferSnapshot { waits_for, waits_seconds, reason, .. } = registry.snapshot().remove(0);
@@ -328,7 +405,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_without_a_report() {
         let registry = TransferRegistry::default();
-        let guard = registry.begin(&request("3"));
+        let guard = registry.begin(&request("3"), None);
         let mut changes = registry.watch();
         changes.mark_unchanged();
         guard.receive(5);

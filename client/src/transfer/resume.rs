@@ -111,6 +111,10 @@ impl ResumableBody {
         Self { position, parts: part.into_iter().collect(), source, stall: None, last_fault: None, guard }
     }
 
+    pub(super) fn guard(&self) -> &TransferGuard {
+        &self.guard
+    }
+
     /// The position of the next byte.
     pub(super) const fn position(&self) -> u64 {
         self.position
@@ -254,6 +258,7 @@ impl ResumableBody {
             "a transfer was interrupted; requesting the rest"
         );
         source.context.counters.interruptions.increment();
+        self.guard.interrupted();
         Ok(())
     }
 
