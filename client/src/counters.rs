@@ -2,6 +2,7 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
+use crate::pulls::Source;
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};
@@ -39,24 +40,11 @@ pub(crate) struct LegBytes {
     pub(crate) received: Counter,
 }
 
-/// Bytes of bodies, by where they came from.
+/// Bytes of bodies that have ended, by where they came from.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct SourceBytes {
     pub(crate) tunnel: Counter,
     pub(crate) cache: Counter,
-    /// Layers that are kept on this machine's disk.
-    pub(crate) disk: Counter,
-    /// Layers of another client in the same network.
-    pub(crate) neighbour: Counter,
-}
-
-/// Where the bytes of a body come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Source {
-    #[default]
-    Tunnel,
-    /// What was kept of manifests and other small content.
-    Cache,
 }
 
 /// The last event of a kind.
@@ -116,7 +104,8 @@ pub(crate) struct TransferEvents {
     /// Requests that were sent again, by what had failed.
     #[serde(skip)]
     pub(crate) retries: ByFault,
-    /// The bytes of response bodies.
+    /// The bytes of response bodies. [`TransferRegistry`](crate::transfer::TransferRegistry) adds those that run.
+    #[serde(skip)]
     pub(crate) bytes: SourceBytes,
     /// Until the first byte of a body, by operation.
     #[serde(skip)]

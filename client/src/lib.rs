@@ -40,6 +40,7 @@ pub mod local_api;
 pub mod logins;
 pub mod metadata;
 pub mod pull;
+pub mod pulls;
 pub mod settings;
 pub mod transfer;
 pub mod tunnel;

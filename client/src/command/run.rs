@@ -36,7 +36,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let ready_file = ReadyFile::clear(ready_file);
     let flags = Flags { serving, connection, log, ..flags }.with_config_found();
     let settings = Settings::load(&flags)?;
-    let logging = logging::start(&settings.log);
+    let logging = logging::start_as(&settings.log, settings.log_format);
     let log = logging.handle();
     warn_of_open_links(settings.link_file.as_deref());
     let served = runtime.block_on(async {
@@ -47,6 +47,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let logins = Logins::open(settings.logins.clone());
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata).with_logins(logins);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
+        tokio::spawn(gateway.clone().log_pulls());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend = FrontendSettings {
             listen: settings.listen.clone(),

@@ -70,13 +70,14 @@ impl Handler {
             }
             Ok(match result {
                 Ok(response) => {
-                    if let Some(suppressed) = self.lines.answered(&response, is_pull) {
-                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "request answered");
-                    }
+                    tracing::debug!(status = response.status().as_u16(), ms, "request answered");
                     response
                 }
                 Err(fault) => {
-                    if let Some(suppressed) = self.lines.failed(&fault) {
+                    if fault.hop == Hop::Tunnel {
+                        // The loss of the tunnel has its own line.
+                        tracing::debug!(%fault, status = fault.status().as_u16(), ms, "request failed");
+                    } else if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "request failed");
                     }
                     let response = responses::fault(&fault, &path);

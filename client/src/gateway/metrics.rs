@@ -69,14 +69,8 @@ impl Gateway {
             );
         metrics.gauges("docxy_client_transfers_waiting", "Those that wait, by what for", waiting)?;
         let counters = &*self.context.counters;
-        let bytes = &counters.bytes;
-        let sources = [
-            ("tunnel", &bytes.tunnel),
-            ("cache", &bytes.cache),
-            ("disk", &bytes.disk),
-            ("neighbour", &bytes.neighbour),
-        ];
-        let sources = sources.map(|(name, bytes)| ([("source", name.to_owned())], bytes.get()));
+        let sources = self.transfers().bytes_by_source();
+        let sources = sources.map(|(name, bytes)| ([("source", name.to_owned())], bytes));
         metrics.counters(
             "docxy_client_body_bytes",
             "Bytes of response bodies by where they came from",

@@ -18,6 +18,7 @@ mod anonymous;
 mod credential_use;
 mod engine;
 mod metrics;
+mod pull_log;
 mod report;
 mod response_deadline;
 mod used_up_limits;
@@ -28,6 +29,7 @@ use crate::exchange::{self, ExchangeError};
 use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
+use crate::pulls::Wanted;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
@@ -35,10 +37,10 @@ use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::limits::PATIENCE_MAX;
-use docxy_protocol::name::Registry;
+use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,6 +53,9 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a request of this program waits for the tunnel: a handshake over a bad path, and several attempts.
 const OWN_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What pulls without an engine.
+const OWN_NAME: &str = "docxy-client pull";
 
 /// Sends requests to the registries. Clones share everything.
 #[derive(Debug, Clone)]
@@ -201,11 +206,17 @@ impl Gateway {
     ) -> Result<Response<Transfer>, Fault> {
         engine.name().inspect(|name| self.context.counters.engines.increment(name));
         let request = request.without_foreign_credentials();
+        let wanted = Wanted::of(&request, engine.name());
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
-        if !has_credential && let Some(login) = self.login_for(&request, engine, deadline).await {
-            return self.send_with_login(request, login, engine, deadline).await;
+        let login = if has_credential { None } else { self.login_for(&request, engine, deadline).await };
+        let sent = match login {
+            Some(login) => self.send_with_login(request, login, engine, deadline).await,
+            None => self.send_without_login(request, engine, has_credential, deadline).await,
+        };
+        if let (Err(fault), Some(wanted)) = (&sent, wanted) {
+            self.context.registry.failed(&wanted, fault);
         }
-        self.send_without_login(request, engine, has_credential, deadline).await
+        sent
     }
 
     async fn send_without_login(
@@ -215,7 +226,7 @@ impl Gateway {
         has_credential: bool,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
-        let guard = self.context.registry.begin(&request);
+        let guard = self.context.registry.begin(&request, engine.name());
         if anonymous::is_for_content(&request) && !has_credential {
             return self.send_anonymously(request, deadline, guard).await;
         }
@@ -254,8 +265,13 @@ impl Gateway {
     /// # Errors
     /// A fault that names the hop that failed.
     pub async fn send_own(&self, request: Request) -> Result<Response<Transfer>, Fault> {
-        let guard = self.context.registry.begin(&request);
+        let guard = self.begin_own(&request);
         self.send_listed(request, guard).await
+    }
+
+    /// Lists a request of this program itself.
+    pub(crate) fn begin_own(&self, request: &Request) -> TransferGuard {
+        self.context.registry.begin(request, Some(OWN_NAME))
     }
 
     /// The same for a request that is listed already.
@@ -288,12 +304,14 @@ impl Gateway {
     /// These bytes, to its end, of the blob that the request is for, and whose length an image names: from the cache, or
     /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The whole blob
     /// is compared with its digest; who reads less must do that.
-    pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Transfer {
-        let guard = self.context.registry.begin(&request);
+    pub(crate) async fn blob(&self, mut request: Request, bytes: Range<u64>) -> Transfer {
+        let guard = self.begin_own(&request);
+        request.trace = guard.trace();
         let until = Instant::now() + self.stall_timeout();
         match self.context.metadata.cached_content(&request, until).await {
             Some(response) if response.body().len() as u64 == bytes.end => {
                 self.context.counters.local_responses.increment();
+                guard.set_cached();
                 // It is not after the end of bytes that are in memory.
                 Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
@@ -307,7 +325,7 @@ impl Gateway {
             let gateway = self.clone();
             let request = Request::new(registry.clone(), Operation::Ping);
             // `forward` stores the challenge of the response, as of all responses.
-            let guard = self.context.registry.begin(&request);
+            let guard = self.context.registry.begin(&request, None);
             let deadline = ResponseDeadline::after(REFRESH_TIMEOUT);
             let forwarded = async move { gateway.forward(request, deadline, guard).await };
             tokio::spawn(async move { forwarded.await.map(drop) });
@@ -321,6 +339,7 @@ impl Gateway {
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
+        request.trace = guard.trace();
         let need = Need::of(&request);
         let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
@@ -338,6 +357,7 @@ impl Gateway {
                         self.with_pulls_of_others(&request, response, session, deadline, &guard).await;
                     let exchange::Response { status, headers, body, prefetch } = response;
                     guard.proceed();
+                    guard.answered(status, Digest::of_response(&headers).as_ref());
                     self.context.metadata.observe_response(&request, status, &headers);
                     // This starts before the engine receives the response and requests what that names.
                     if let Some(prefetch) = prefetch {
@@ -361,7 +381,7 @@ impl Gateway {
                 _ => return Err(error.to_fault()),
             }
             self.context.counters.retries.increment(&error.to_fault());
-            tracing::info!(operation = request.operation.name(), reason = %error, "requesting again");
+            tracing::debug!(operation = request.operation.name(), reason = %error, trace_id = %guard.trace(), "requesting again");
         }
     }
 
@@ -454,6 +474,13 @@ impl Gateway {
 /// A response that did not use the tunnel.
 fn without_tunnel(response: Response<Bytes>, guard: TransferGuard) -> Response<Transfer> {
     guard.proceed();
+    guard.set_cached();
+    let digest = Digest::of_response(response.headers());
+    guard.answered(response.status(), digest.as_ref());
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let (Some(digest), Some(content_type)) = (digest, content_type) {
+        guard.manifest(&digest, response.body(), content_type);
+    }
     response.map(|body| Transfer::of_bytes(body, guard))
 }
 

@@ -29,7 +29,7 @@ pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
 
 use crate::cache::ManifestWriter;
-use crate::counters::{Source as ByteSource, TransferCounters};
+use crate::counters::TransferCounters;
 use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::RunningClient;
@@ -83,6 +83,8 @@ impl TransferContext {
 #[derive(Debug)]
 pub struct Transfer {
     length: Option<u64>,
+    /// Bytes that the engine was given.
+    released: u64,
     reading: ReusableBoxFuture<'static, Read>,
     guard: Arc<TransferGuard>,
     /// Why the body was interrupted, until hyper receives it.
@@ -171,7 +173,6 @@ impl Transfer {
     /// A body that is complete.
     pub(crate) fn of_bytes(bytes: Bytes, guard: TransferGuard) -> Self {
         let length = Some(bytes.len() as u64);
-        guard.set_source(ByteSource::Cache);
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
         let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
@@ -187,9 +188,12 @@ impl Transfer {
     ) -> Self {
         if let Some(length) = length {
             guard.set_length(length);
+            if length == 0 {
+                guard.complete();
+            }
         }
         let reading = ReusableBoxFuture::new(read(Box::new(body)));
-        Self { length, reading, guard, abort_reason: None, counters }
+        Self { length, released: 0, reading, guard, abort_reason: None, counters }
     }
 
     /// The length in bytes, if it is known.
@@ -221,6 +225,12 @@ impl Transfer {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         let (body, next) = ready!(self.reading.poll(cx));
         self.reading.set(read(body));
+        if let Ok(bytes) = &next {
+            self.released += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            if bytes.is_none() || self.length == Some(self.released) {
+                self.guard.complete();
+            }
+        }
         Poll::Ready(next.map_err(|error| {
             let fault = error.to_fault();
             // The engine only sees that its connection is aborted, so the reason goes to the log.

@@ -6,12 +6,12 @@ use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
-use super::request_counts::RequestCounts;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
+use super::request_counts::RequestCounts;
 use crate::settings::{RegistrySettings, RepositoryRules, Settings};
 use crate::store::{Store, StoredManifest};
 use docxy_protocol::control::ServedRegistries;
@@ -161,12 +161,15 @@ impl Upstream {
 
     /// All of them, by name.
     pub(crate) fn reports(&self) -> Vec<RegistryReport<'_>> {
-        let report = |(name, served): (_, &'_ ServedRegistry)| RegistryReport {
-            name,
-            counts: served.registry.counts(),
-            quota: served.manifests.quota(),
-        };
-        let mut reports: Vec<_> = self.registries.iter().map(report).collect();
+        let mut reports: Vec<_> = self
+            .registries
+            .iter()
+            .map(|(name, served)| RegistryReport {
+                name,
+                counts: served.registry.counts(),
+                quota: served.manifests.quota(),
+            })
+            .collect();
         reports.sort_by_key(|report| report.name.to_string());
         reports
     }

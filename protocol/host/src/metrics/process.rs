@@ -18,6 +18,12 @@ impl ProcessStart {
         Self(SystemTime::now())
     }
 
+    /// The moment.
+    #[must_use]
+    pub fn timestamp(&self) -> SystemTime {
+        self.0
+    }
+
     /// Writes its age, memory, descriptors and processor time. What the system does not tell is left out.
     ///
     /// # Errors
