@@ -2,6 +2,8 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
+use crate::recent_errors::{Advice, RecentErrors};
+use docxy_protocol::fault::Fault;
 use docxy_protocol::text::{CleanText, clean};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -48,6 +50,8 @@ pub(crate) struct TunnelEvents {
     /// The version of the server, at the last connect.
     #[serde(serialize_with = "without_time")]
     pub(crate) server_version: LastEvent,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
 }
 
 /// The field names are those of `/health`.
@@ -66,6 +70,8 @@ pub(crate) struct TransferEvents {
     pub(crate) pulls_of_others: Counter,
     /// Requests to registries by each known engine.
     pub(crate) engines: ByName,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
 }
 
 impl Counter {
@@ -106,14 +112,16 @@ fn without_time<S: Serializer>(event: &LastEvent, serializer: S) -> Result<S::Ok
 impl TunnelEvents {
     pub(crate) fn disconnected(&self, reason: impl Display) {
         self.disconnects.increment();
+        self.recent.record(format_args!("tunnel: {reason}"), None, Advice::Wait);
         self.last_disconnect.set(reason);
     }
 }
 
 impl TransferEvents {
-    pub(crate) fn failed(&self, reason: impl Display) {
+    pub(crate) fn failed(&self, fault: &Fault, image: String) {
         self.failures.increment();
-        self.last_failure.set(reason);
+        self.recent.record_fault(fault, Some(image));
+        self.last_failure.set(fault);
     }
 }
 

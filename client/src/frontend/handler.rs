@@ -3,12 +3,14 @@
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
 use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
+use super::page::Page;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
+use crate::status::Board;
 use docxy_host::logging::LogHandle;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -24,6 +26,7 @@ use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
@@ -34,11 +37,17 @@ pub(super) struct Handler {
     allowed_hosts: AllowedHosts,
     lines: RequestLogLimit,
     log: LogHandle,
+    page: Page,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
-        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
+    pub(super) fn new(
+        gateway: Gateway,
+        allowed_hosts: AllowedHosts,
+        log: LogHandle,
+        board: Arc<Board>,
+    ) -> Self {
+        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log, page: Page::new(board) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
@@ -102,6 +111,10 @@ impl Handler {
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
+            Route::Page(name) => self.page.file(&name, &engine),
+            Route::Status => Ok(self.page.status()),
+            Route::Events => self.page.events(busy),
+            Route::Action(action) => self.page.act(action, request, (&self.gateway, &engine, busy)).await,
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());
@@ -189,7 +202,7 @@ impl Handler {
         rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         head.headers.remove(header::LOCATION);
-        Ok(Response::from_parts(head, Either::Right(body)))
+        Ok(Response::from_parts(head, Either::Right(Either::Left(body))))
     }
 }
 
@@ -206,7 +219,7 @@ fn authorization(headers: &HeaderMap) -> Authorization {
 /// How long an engine may take to send a form, however it arrives. It usually arrives at once.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
+pub(super) async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
     let _idle = busy.begin_idle();
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_BYTES_MAX).collect()).await;
     let timed_out =
