@@ -73,8 +73,8 @@ function renderLine(line) {
   const state = say(line.tunnel);
   setText(byId("state"), state);
   byId("state").className = `pill ${view.LOOKS[line.tunnel] ?? ""}`;
-  const server = line.server_name ?? say("noServer");
-  setText(byId("line-title"), say("lineTo", { state, server }));
+  const server = line.server_name;
+  setText(byId("line-title"), server ? say("lineTo", { state, server }) : say("noLink"));
   const notes = [line.reason, line.leg_reason, line.proxy && say("lineProxy", { proxy: line.proxy })];
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
   const facts = [

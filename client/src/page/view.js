@@ -1,6 +1,6 @@
 // Makes and changes elements. All text goes in as text: names, errors and links may come from anywhere.
 
-import { COMMANDS, advise, ago, bytes, duration, rate, say, since } from "./words.js";
+import { COMMANDS, advise, ago, bytes, duration, percent, rate, say, since } from "./words.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -74,10 +74,7 @@ export function command(place, text) {
   button.type = "button";
   button.dataset.copy = text;
   button.setAttribute("aria-label", say("copyLabel", { text }));
-  const code = make("code", "", text);
-  // It may be wider than its place, and must scroll by keyboard too.
-  code.tabIndex = 0;
-  place.replaceChildren(code, button);
+  place.replaceChildren(make("code", "", text), button);
 }
 
 export function pulls(items) {
@@ -98,7 +95,7 @@ export function pulls(items) {
     const isKnown = pull.length !== null;
     setBar(part(item, "bar"), pull.bytes, pull.length, pull.image);
     const share = isKnown ? Math.floor((100 * pull.bytes) / Math.max(1, pull.length)) : 0;
-    setText(part(item, "percent"), isKnown ? `${share} %` : say("resolving"));
+    setText(part(item, "percent"), isKnown ? percent(share / 100) : say("resolving"));
     setText(part(item, "sums"), isKnown ? say("sums", { bytes: bytes(pull.bytes), length: bytes(pull.length) }) : "");
     setText(part(item, "rate"), pull.bytes_per_second ? rate(pull.bytes_per_second) : "");
     setText(part(item, "left"), pull.seconds_left === null ? "" : say("left", { time: duration(pull.seconds_left) }));
@@ -142,8 +139,8 @@ export function finished(items) {
     const forget = named("forget", "button", "quiet", "✕");
     forget.type = "button";
     forget.dataset.forget = pull.id;
-    return make("li", "row", make("div", "names", make("h3", "", ...imageName(pull.image)), named("outcome", "span")),
-      make("div", "ends", named("when", "span", "small"), forget), named("how", "p", "wide small"));
+    return make("li", "row", make("h3", "", ...imageName(pull.image)),
+      make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("how", "p", "wide small"));
   }, (item, pull) => {
     const [word, look] = { done: ["outcomeDone", "good"], failed: ["outcomeFailed", "bad"], stopped: ["outcomeStopped", ""] }[pull.outcome];
     setText(part(item, "outcome"), say(word));

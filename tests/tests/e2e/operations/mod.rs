@@ -8,6 +8,7 @@ mod memory;
 mod server_reload;
 mod setup;
 mod shutdown;
+mod status;
 mod unwritable_log;
 mod upgrade;
 mod wire_versions;
