@@ -3,6 +3,7 @@
 //! Must never decide anything: it counts, and stores the last reason.
 
 use crate::pulls::Source;
+use crate::recent_errors::{Advice, RecentErrors};
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};
@@ -80,6 +81,8 @@ pub(crate) struct TunnelEvents {
     pub(crate) tcp: LegBytes,
     #[serde(skip)]
     pub(crate) line: LineHistograms,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
 }
 
 /// The field names are those of `/health`.
@@ -113,6 +116,8 @@ pub(crate) struct TransferEvents {
     /// From the request for a tag to the last layer.
     #[serde(skip)]
     pub(crate) pull: Histogram,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
 }
 
 impl Default for TransferEvents {
@@ -130,6 +135,7 @@ impl Default for TransferEvents {
             bytes: SourceBytes::default(),
             first_byte: durations_by_label(),
             pull: durations(),
+            recent: RecentErrors::default(),
         }
     }
 }
@@ -221,14 +227,16 @@ impl TunnelEvents {
 
     pub(crate) fn disconnected(&self, reason: impl Display) {
         self.disconnects.increment();
+        self.recent.record(format_args!("tunnel: {reason}"), None, Advice::Wait);
         self.last_disconnect.set(reason);
     }
 }
 
 impl TransferEvents {
-    pub(crate) fn failed(&self, reason: impl Display) {
+    pub(crate) fn failed(&self, fault: &Fault, image: String) {
         self.failures.increment();
-        self.last_failure.set(reason);
+        self.recent.record_fault(fault, Some(image));
+        self.last_failure.set(fault);
     }
 }
 

@@ -41,7 +41,9 @@ pub mod logins;
 pub mod metadata;
 pub mod pull;
 pub mod pulls;
+mod recent_errors;
 pub mod settings;
+pub mod status;
 pub mod transfer;
 pub mod tunnel;
 

@@ -2,12 +2,14 @@
 
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
+use super::page::Page;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
+use crate::status::Board;
 use docxy_host::logging::LogHandle;
 use docxy_host::metrics::{self, ProcessStart};
 use docxy_host::web_origin::{AllowedHosts, LocalHost, Scheme, refuse_foreign_pages};
@@ -25,6 +27,7 @@ use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
@@ -36,11 +39,18 @@ pub(super) struct Handler {
     lines: RequestLogLimit,
     log: LogHandle,
     started: ProcessStart,
+    page: Page,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
-        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log, started: ProcessStart::now() }
+    pub(super) fn new(
+        gateway: Gateway,
+        allowed_hosts: AllowedHosts,
+        log: LogHandle,
+        board: Arc<Board>,
+    ) -> Self {
+        let (lines, started) = (RequestLogLimit::default(), ProcessStart::now());
+        Self { gateway, allowed_hosts, lines, log, started, page: Page::new(board) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
@@ -110,6 +120,10 @@ impl Handler {
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
             Route::Metrics => self.metrics(request.headers(), &engine),
+            Route::Page(name) => self.page.file(&name, &engine),
+            Route::Status => Ok(self.page.status()),
+            Route::Events => self.page.events(busy),
+            Route::Action(action) => self.page.act(action, request, (&self.gateway, &engine, busy)).await,
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());
@@ -213,7 +227,7 @@ impl Handler {
         rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         head.headers.remove(header::LOCATION);
-        Ok(Response::from_parts(head, Either::Right(body)))
+        Ok(Response::from_parts(head, Either::Right(Either::Left(body))))
     }
 }
 
@@ -230,7 +244,7 @@ fn authorization(headers: &HeaderMap) -> Authorization {
 /// How long an engine may take to send a form, however it arrives. It usually arrives at once.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
+pub(super) async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
     let _idle = busy.begin_idle();
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_BYTES_MAX).collect()).await;
     let timed_out =

@@ -11,6 +11,7 @@ mod health;
 mod listen;
 mod local_calls;
 mod log_limit;
+mod page;
 mod patience;
 mod refusal;
 mod responses;
@@ -18,6 +19,7 @@ mod rewrite;
 
 use crate::gateway::Gateway;
 use crate::local_api;
+use crate::status::Board;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::log_rate_limit::LogLimits;
@@ -38,12 +40,13 @@ use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use listen::ListenError;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 /// The settings of the frontend.
@@ -82,7 +85,11 @@ pub async fn serve(
         }
     }
     listeners.extend(settings.socket.map(Listener::Commands));
-    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
+    let address = addresses.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    let board = Arc::new(Board::new(gateway.clone(), address, shutdown.clone()));
+    let publisher = Arc::clone(&board);
+    let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { publisher.run().await }));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log, board));
     ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());

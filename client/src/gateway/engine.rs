@@ -57,9 +57,8 @@ impl Engine {
         self.is_local
     }
 
-    /// Whether it runs on this machine, as far as its connection tells, and names this machine by a name of its own.
-    #[must_use]
-    pub const fn is_local(&self) -> bool {
+    /// Whether its connection comes from this machine, as far as that tells.
+    pub(crate) const fn is_local(&self) -> bool {
         self.is_local
     }
 

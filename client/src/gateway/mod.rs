@@ -3,14 +3,14 @@
 //! An error makes an engine try the origin, which it cannot reach. So a request waits for the tunnel, and is
 //! sent again if the connection was lost before the response.
 
-pub(crate) use crate::rate_limit::ReportedLimit;
+pub use crate::rate_limit::ReportedLimit;
 pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub(crate) use account::UsedAccount;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
-pub use report::{ServerReport, TunnelState};
+pub use report::{LineState, ServerReport, SessionState, TunnelState};
 pub use response_deadline::ResponseDeadline;
 
 mod account;
@@ -30,6 +30,7 @@ use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::pulls::Wanted;
+use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
@@ -41,6 +42,7 @@ use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode, header};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,7 +118,22 @@ impl Gateway {
     /// The state of the tunnel, for reports.
     #[must_use]
     pub fn tunnel_state(&self) -> TunnelState {
-        TunnelState::of(&self.context.tunnel.status())
+        let tunnel = &self.context.tunnel;
+        TunnelState::of(tunnel.in_use().as_ref(), &tunnel.status(), &tunnel.servers())
+    }
+
+    /// Makes all requests use this server while it is well; `None` leaves the choice to the client. Returns whether it is
+    /// known.
+    pub(crate) fn prefer(&self, server: Option<&str>) -> bool {
+        self.context.tunnel.prefer(server)
+    }
+
+    /// The last errors, latest first.
+    pub(crate) fn recent_errors(&self) -> Vec<RecentError> {
+        let mut errors = self.context.tunnel.counters().recent.all();
+        errors.extend(self.context.counters.recent.all());
+        errors.sort_by_key(|error| Reverse(error.at));
+        errors
     }
 
     /// The state of each server, in the order of their links, for reports.
@@ -125,7 +142,9 @@ impl Gateway {
         let in_use = self.context.tunnel.in_use();
         let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
         let states = self.context.tunnel.servers();
-        states.iter().map(|state| ServerReport::of(state, is_used(state))).collect()
+        let preferred = self.context.tunnel.preferred();
+        let report = |state: &ServerState| ServerReport::of(state, is_used(state), preferred);
+        states.iter().map(report).collect()
     }
 
     /// The registries that the connected and trusted servers serve. Another server must not choose for which registries
@@ -213,8 +232,18 @@ impl Gateway {
             Some(login) => self.send_with_login(request, login, engine, deadline).await,
             None => self.send_without_login(request, engine, has_credential, deadline).await,
         };
-        if let (Err(fault), Some(wanted)) = (&sent, wanted) {
-            self.context.registry.failed(&wanted, fault);
+        if let Some(wanted) = wanted {
+            let (recent, image) = (&self.context.counters.recent, wanted.image());
+            match &sent {
+                Err(fault) => {
+                    self.context.registry.failed(&wanted, fault);
+                    recent.record_fault(fault, Some(image));
+                }
+                Ok(response) if is_refusal(response.status()) => {
+                    recent.record_refusal(response.status(), image);
+                }
+                Ok(_) => {}
+            }
         }
         sent
     }
@@ -482,6 +511,12 @@ fn without_tunnel(response: Response<Bytes>, guard: TransferGuard) -> Response<T
         guard.manifest(&digest, response.body(), content_type);
     }
     response.map(|body| Transfer::of_bytes(body, guard))
+}
+
+/// Whether a status refuses an image. Engines follow a challenge, which a 401 is.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// Whether a registry counts this request against the address of the server that sends it. With a credential, it counts

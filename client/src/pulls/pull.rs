@@ -53,7 +53,7 @@ pub(crate) struct Pull {
     pub(super) active: Moment,
     /// The digests that belong to it.
     pub(super) known: HashSet<Digest>,
-    /// Whether content was requested, and not only header fields.
+    /// Whether content has arrived, and not only header fields.
     pub(super) has_content: bool,
     registry: Registry,
     repository: Repository,
@@ -134,7 +134,6 @@ impl Pull {
 
     pub(super) fn begin(&mut self, transfer: u64, wanted: &Wanted, now: Moment) {
         (self.active, self.ended) = (now, None);
-        self.has_content |= wanted.content;
         let blob = match &wanted.target {
             Target::Blob(digest) => self.blob(digest),
             Target::Tag(_) | Target::Manifest(_) => None,
@@ -198,13 +197,15 @@ impl Pull {
         }
         self.interruptions += end.interruptions;
         let status = end.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let is_content = status.is_none_or(|status| status.is_success());
+        self.has_content |= is_content && end.bytes > 0;
         if let Some(status) = status.filter(|status| is_failure(*status)) {
             self.failure = Some(clean(format_args!("the registry answers {status}")));
         } else if end.is_complete {
             self.failure = None;
         }
         if let Some(blob) = blob.map(|blob| &mut self.blobs[blob])
-            && status.is_none_or(|status| status.is_success())
+            && is_content
         {
             blob.received += end.bytes;
             blob.is_whole |= end.is_complete && blob.size.is_none_or(|size| blob.received >= size);

@@ -178,7 +178,7 @@ fn refusals_are_failures_but_challenges_are_not() {
         let finished = day.pulls.finished();
         match outcome {
             Some(outcome) => assert_eq!(finished[0].outcome, outcome, "{status}"),
-            None => assert!(finished.iter().all(|pull| pull.outcome == Outcome::Done), "{finished:?}"),
+            None => assert_eq!(finished, []),
         }
     }
 }

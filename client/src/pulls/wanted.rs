@@ -9,8 +9,6 @@ pub(crate) struct Wanted {
     pub(super) registry: Registry,
     pub(super) repository: Repository,
     pub(super) target: Target,
-    /// Whether the content is wanted, and not only its header fields.
-    pub(super) content: bool,
     pub(super) engine: Option<&'static str>,
 }
 
@@ -25,20 +23,23 @@ pub(super) enum Target {
 impl Wanted {
     /// `None` if the request is for no image.
     pub(crate) fn of(request: &Request, engine: Option<&'static str>) -> Option<Self> {
-        let (repository, target, method) = match &request.operation {
-            Operation::Manifest { repository, reference: Reference::Tag(tag), method } => {
-                (repository, Target::Tag(tag.to_string()), method)
+        let (repository, target) = match &request.operation {
+            Operation::Manifest { repository, reference: Reference::Tag(tag), .. }
+                // Signatures and attestations, which need not be there.
+                if !tag.as_str().starts_with("sha256-") =>
+            {
+                (repository, Target::Tag(tag.to_string()))
             }
-            Operation::Manifest { repository, reference: Reference::Digest(digest), method } => {
-                (repository, Target::Manifest(digest.clone()), method)
+            Operation::Manifest { repository, reference: Reference::Digest(digest), .. } => {
+                (repository, Target::Manifest(digest.clone()))
             }
             Operation::Blob { repository, digest, method: Method::Get } => {
-                (repository, Target::Blob(digest.clone()), &Method::Get)
+                (repository, Target::Blob(digest.clone()))
             }
             _ => return None,
         };
         let (registry, repository) = (request.registry.clone(), repository.clone());
-        Some(Self { registry, repository, target, content: *method == Method::Get, engine })
+        Some(Self { registry, repository, target, engine })
     }
 
     pub(super) const fn is_tag(&self) -> bool {
@@ -53,7 +54,7 @@ impl Wanted {
     }
 
     /// The image as users name it.
-    pub(super) fn image(&self) -> String {
+    pub(crate) fn image(&self) -> String {
         let Self { registry, repository, .. } = self;
         match &self.target {
             Target::Tag(tag) => format!("{registry}/{repository}:{tag}"),

@@ -235,7 +235,7 @@ impl Transfer {
             let fault = error.to_fault();
             // The engine only sees that its connection is aborted, so the reason goes to the log.
             tracing::warn!(%fault, "transfer aborted");
-            self.counters.failed(&fault);
+            self.counters.failed(&fault, self.guard.image());
             fault
         }))
     }

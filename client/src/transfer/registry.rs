@@ -217,6 +217,11 @@ impl TransferGuard {
         digest.clone().unwrap_or_else(|| (*operation).to_owned())
     }
 
+    /// The image that it is for.
+    pub(super) fn image(&self) -> String {
+        self.entry.state.lock().snapshot.image.clone()
+    }
+
     /// The length of the body is known.
     pub(super) fn set_length(&self, length: u64) {
         self.entry.state.lock().snapshot.length = Some(length);

@@ -156,6 +156,23 @@ impl Tunnel {
         states.iter().find(|state| Some(state.server.id) == chosen).cloned()
     }
 
+    /// Makes requests use this server, of those that may see them, while no other one is in a better condition. `None`
+    /// leaves the choice to the selector. Returns whether there is such a server.
+    pub(crate) fn prefer(&self, name: Option<&str>) -> bool {
+        let states = self.servers.borrow();
+        let found = name.map(|name| states.iter().find(|state| state.name() == name));
+        let is_known = !matches!(found, Some(None));
+        if is_known {
+            self.selector.lock().preferred = found.flatten().map(|state| state.server.id);
+        }
+        is_known
+    }
+
+    /// The server that the user prefers.
+    pub(crate) fn preferred(&self) -> Option<ServerId> {
+        self.selector.lock().preferred
+    }
+
     /// The states of all servers, in the order of their links.
     #[must_use]
     pub fn servers(&self) -> Vec<ServerState> {

@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// The part of what the server sent lately that was lost since it sent too much, if the server says so.
-    pub(super) fn loss(&self) -> Option<f64> {
+    pub(crate) fn loss(&self) -> Option<f64> {
         self.beside.sent.lock().loss
     }
 

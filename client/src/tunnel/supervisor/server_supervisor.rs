@@ -258,6 +258,7 @@ impl ServerSupervisor {
         }
         let session = dialed.session.clone();
         session.set_use_reason(reason);
+        self.server.hear(Instant::now(), session.transport().path().datagrams_received);
         let status = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };
         let condition = if dialed.session.is_welcome() { Condition::Good } else { Condition::Greeting };
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));

@@ -11,6 +11,7 @@ mod metrics;
 mod server_reload;
 mod setup;
 mod shutdown;
+mod status;
 mod unwritable_log;
 mod upgrade;
 mod wire_versions;
