@@ -4,6 +4,7 @@
 
 use super::Gateway;
 use crate::pulls::{Event, Outcome, Pull};
+use docxy_protocol::text::clean;
 use indicatif::{HumanBytes, HumanDuration};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -63,12 +64,13 @@ fn log_begin(pull: &Pull) {
     let (trace_id, image, engine) = (pull.trace, &pull.image, pull.engine);
     let layers = pull.blobs.iter().filter(|blob| !blob.is_config).count();
     let bytes: u64 = pull.blobs.iter().filter_map(|blob| blob.size).sum();
-    let platform = pull.platform.as_ref();
+    // It is a text of the registry.
+    let platform = pull.platform.as_ref().map(clean);
     tracing::info!(
         target: TARGET, event = "pull_begin", %trace_id, image, layers, bytes, engine,
-        platform = platform.map(tracing::field::display),
+        platform = platform.as_ref().map(tracing::field::display),
         "pull {image}{}, {layers} {}, {}{}",
-        platform.map(|platform| format!(" {platform}")).unwrap_or_default(),
+        platform.as_ref().map(|platform| format!(" {platform}")).unwrap_or_default(),
         if layers == 1 { "layer" } else { "layers" },
         HumanBytes(bytes),
         engine.map(|engine| format!(", for {engine}")).unwrap_or_default(),

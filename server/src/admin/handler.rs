@@ -2,8 +2,8 @@
 
 use super::login::{Logins, SessionToken};
 use super::{Operated, metrics, overview, password};
-use crate::access;
-use crate::state::Revocation;
+use crate::access::{self, InviteError};
+use crate::state::{ClientsError, Revocation};
 use bytes::Bytes;
 use docxy_host::metrics as exposition;
 use docxy_host::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
@@ -215,9 +215,12 @@ impl Handler {
         let invited = name.clone();
         let link = blocking(move || {
             let Operated { state, public, listen, .. } = &*operated;
-            access::invite(state, &invited, public.clone(), listen)
+            Ok::<_, Infallible>(access::invite(state, &invited, public.clone(), listen))
         });
-        let link = link.await.map_err(|Refusal(_, words)| Refusal(StatusCode::CONFLICT, words))?;
+        let link = link.await?.map_err(|error| match error {
+            InviteError::Clients(ClientsError::Taken(_)) => Refusal(StatusCode::CONFLICT, error.to_string()),
+            error => internal(error),
+        })?;
         self.operated.clients.poll_now();
         tracing::info!(%name, "a client was invited on the admin page");
         Ok(json_response(StatusCode::OK, &json!({ "link": link.expose_with_sum().to_string() })))
