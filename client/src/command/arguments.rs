@@ -6,6 +6,7 @@ use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
+use super::status::StatusArguments;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
@@ -56,6 +57,7 @@ pub(super) enum Command {
     Pull(PullArguments),
     Setup(SetupArguments),
     Doctor(DoctorArguments),
+    Status(StatusArguments),
     Service(ServiceArguments),
     #[command(after_help = "Example:\n  docxy-client completions bash >/etc/bash_completion.d/docxy-client")]
     Completions(CompletionsArguments),

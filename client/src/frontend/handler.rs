@@ -2,15 +2,18 @@
 
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
-use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
+use super::page::Page;
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
+use crate::status::Board;
 use docxy_host::logging::LogHandle;
+use docxy_host::metrics::{self, ProcessStart};
 use docxy_host::random::random_number;
+use docxy_host::web_origin::{AllowedHosts, LocalHost, Scheme, refuse_foreign_pages};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
@@ -25,6 +28,7 @@ use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
@@ -35,11 +39,19 @@ pub(super) struct Handler {
     allowed_hosts: AllowedHosts,
     lines: RequestLogLimit,
     log: LogHandle,
+    started: ProcessStart,
+    page: Page,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
-        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
+    pub(super) fn new(
+        gateway: Gateway,
+        allowed_hosts: AllowedHosts,
+        log: LogHandle,
+        board: Arc<Board>,
+    ) -> Self {
+        let (lines, started) = (RequestLogLimit::default(), ProcessStart::now());
+        Self { gateway, allowed_hosts, lines, log, started, page: Page::new(board) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
@@ -63,15 +75,20 @@ impl Handler {
         async {
             let result = self.respond(request, busy, address).await;
             let ms = started.elapsed().as_millis();
+            if is_pull {
+                let status = result.as_ref().map_or_else(Fault::status, Response::status);
+                self.gateway.count_response(status);
+            }
             Ok(match result {
                 Ok(response) => {
-                    if let Some(suppressed) = self.lines.answered(&response, is_pull) {
-                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "request answered");
-                    }
+                    tracing::debug!(status = response.status().as_u16(), ms, "request answered");
                     response
                 }
                 Err(fault) => {
-                    if let Some(suppressed) = self.lines.failed(&fault) {
+                    if fault.hop == Hop::Tunnel {
+                        // The loss of the tunnel has its own line.
+                        tracing::debug!(%fault, status = fault.status().as_u16(), ms, "request failed");
+                    } else if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "request failed");
                     }
                     let response = responses::fault(&fault, &path);
@@ -94,7 +111,7 @@ impl Handler {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
+        let host = LocalHost::of(Scheme::Http, request.headers(), &self.allowed_hosts.read())?;
         refuse_foreign_pages(request.headers(), &host)?;
         let mut engine = Engine::new(busy.connection(), request.headers());
         if let Some(address) = address.filter(|_| host.is_built_in()) {
@@ -103,6 +120,11 @@ impl Handler {
         let uri = request.uri();
         match route::parse(request.method(), uri.path(), uri.query())? {
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
+            Route::Metrics => self.metrics(request.headers(), &engine),
+            Route::Page(name) => self.page.file(&name, &engine),
+            Route::Status => Ok(self.page.status()),
+            Route::Events => self.page.events(busy),
+            Route::Action(action) => self.page.act(action, request, (&self.gateway, &engine, busy)).await,
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());
@@ -121,6 +143,22 @@ impl Handler {
                 })
             }
         }
+    }
+
+    /// The metrics, for programs on this machine.
+    fn metrics(&self, headers: &HeaderMap, engine: &Engine) -> Result<Response<ResponseBody>, Fault> {
+        if !engine.is_local() {
+            let detail = "/metrics is for programs on this machine, by a name of this machine";
+            return Err(Fault::new(Hop::Engine, FaultKind::OriginNotServed, detail));
+        }
+        let (gateway, log, started) = (self.gateway.clone(), self.log.clone(), self.started);
+        let response = metrics::response(headers, move |metrics| {
+            gateway.write_metrics(metrics)?;
+            let help = "Log lines that could not be written";
+            metrics.counter("docxy_client_log_lines_dropped", help, log.lines_dropped())?;
+            started.write(metrics)
+        });
+        Ok(response.map(|body| Either::Left(Full::new(body))))
     }
 
     /// Answers a token request for this registry: with the public token if the request has no credential that
@@ -192,7 +230,7 @@ impl Handler {
         rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         head.headers.remove(header::LOCATION);
-        Ok(Response::from_parts(head, Either::Right(body)))
+        Ok(Response::from_parts(head, Either::Right(Either::Left(body))))
     }
 }
 
@@ -209,7 +247,7 @@ fn authorization(headers: &HeaderMap) -> Authorization {
 /// How long an engine may take to send a form, however it arrives. It usually arrives at once.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
+pub(super) async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
     let _idle = busy.begin_idle();
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_BYTES_MAX).collect()).await;
     let timed_out =

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 /// Maximum number of transfers that are listed.
 const TRANSFERS_SHOWN_MAX: usize = 20;
 
-/// 200 while the tunnel is up, 503 while not.
+/// 200 while the tunnel is up or only suspected, 503 while not.
 pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseBody> {
     let mut transfers = gateway.transfers().snapshot();
     // Those that wait come first, the longest wait before the others.
@@ -24,6 +24,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
     body["waiting"] = json!(transfers.iter().filter(|transfer| transfer.waits_for.is_some()).count());
     transfers.truncate(TRANSFERS_SHOWN_MAX);
     body["transfers"] = json!(transfers);
+    body["pulls"] = json!(gateway.transfers().pulls().0);
     body["servers"] = json!(gateway.servers());
     body["tasks"] = json!(gateway.tasks());
     body["quota"] = json!(gateway.rate_limits());

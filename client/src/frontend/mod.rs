@@ -11,7 +11,7 @@ mod health;
 mod listen;
 mod local_calls;
 mod log_limit;
-mod origin;
+mod page;
 mod patience;
 mod refusal;
 mod responses;
@@ -19,11 +19,13 @@ mod rewrite;
 
 use crate::gateway::Gateway;
 use crate::local_api;
+use crate::status::Board;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_socket::PrivateSocket;
+pub use docxy_host::web_origin::AllowedHosts;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };
@@ -36,15 +38,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use listen::ListenError;
-pub use origin::AllowedHosts;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 /// The settings of the frontend.
@@ -83,7 +85,11 @@ pub async fn serve(
         }
     }
     listeners.extend(settings.socket.map(Listener::Commands));
-    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
+    let address = addresses.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    let board = Arc::new(Board::new(gateway.clone(), address, shutdown.clone()));
+    let publisher = Arc::clone(&board);
+    let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { publisher.run().await }));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log, board));
     ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());

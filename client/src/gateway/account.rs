@@ -46,11 +46,11 @@ impl Gateway {
         engine: &Engine,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
-        let mut response = self.send_as(&request, &login, deadline).await?;
+        let mut response = self.send_as(&request, &login, engine, deadline).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(newer) = self.logins.in_place_of(&login).await
         {
-            response = self.send_as(&request, &newer, deadline).await?;
+            response = self.send_as(&request, &newer, engine, deadline).await?;
         }
         if response.status() == StatusCode::UNAUTHORIZED {
             drop(response);
@@ -68,10 +68,11 @@ impl Gateway {
         &self,
         request: &Request,
         login: &Login,
+        engine: &Engine,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
         let request = request.clone().with_authorization(Authorization::Login(login.clone()));
-        let guard = self.context.registry.begin(&request);
+        let guard = self.context.registry.begin(&request, engine.name());
         self.send_permitted(request, deadline, guard).await
     }
 }

@@ -7,7 +7,7 @@ use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddresses;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
@@ -35,6 +35,7 @@ pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
+    pub(super) log_format: Option<LogFormat>,
 }
 
 impl ConfigFile {

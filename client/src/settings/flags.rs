@@ -6,7 +6,7 @@ use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Proxy;
 use std::path::PathBuf;
 
@@ -91,4 +91,7 @@ pub struct ServingFlags {
     /// Without a link, serve and wait for `docxy-client join`, as a service does that starts at boot
     #[arg(long)]
     pub wait_for_link: bool,
+    /// How log lines look: text, or json for programs [default: text]
+    #[arg(long, value_name = "FORMAT", env = "DOCXY_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
 }

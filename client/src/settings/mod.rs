@@ -29,7 +29,7 @@ use docxy_host::blob_store::BlobLimits;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::private_file;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
@@ -78,6 +78,8 @@ pub struct Settings {
     pub tunnel: TunnelConfig,
     /// What to log.
     pub log: Filter,
+    /// How its lines look.
+    pub log_format: LogFormat,
 }
 
 impl Settings {
@@ -97,7 +99,9 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _, log_format } =
+            &flags.serving;
+        let log_format = log_format.or(config.log_format).unwrap_or_default();
         let listen = listen_addresses(flags, &config);
         let may_be_remote = *allow_remote || config.allow_remote;
         let remote =
@@ -117,7 +121,7 @@ impl Settings {
         let links = load_links(flags, &config)?;
         let ConnectionSettings { tunnel, cache, blobs, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, blobs, link_file, logins, tunnel, log })
+        Ok(Self { listen, hosts, stall_timeout, cache, blobs, link_file, logins, tunnel, log, log_format })
     }
 }
 

@@ -90,6 +90,8 @@ impl TransferContext {
 #[derive(Debug)]
 pub struct Transfer {
     length: Option<u64>,
+    /// Bytes that the engine was given.
+    released: u64,
     reading: ReusableBoxFuture<'static, Read>,
     guard: Arc<TransferGuard>,
     /// Why the body was interrupted, until hyper receives it.
@@ -206,9 +208,12 @@ impl Transfer {
     ) -> Self {
         if let Some(length) = length {
             guard.set_length(length);
+            if length == 0 {
+                guard.complete();
+            }
         }
         let reading = ReusableBoxFuture::new(read(Box::new(body)));
-        Self { length, reading, guard, abort_reason: None, counters }
+        Self { length, released: 0, reading, guard, abort_reason: None, counters }
     }
 
     /// The length in bytes, if it is known.
@@ -240,11 +245,17 @@ impl Transfer {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         let (body, next) = ready!(self.reading.poll(cx));
         self.reading.set(read(body));
+        if let Ok(bytes) = &next {
+            self.released += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            if bytes.is_none() || self.length == Some(self.released) {
+                self.guard.complete();
+            }
+        }
         Poll::Ready(next.map_err(|error| {
             let fault = error.to_fault();
             // The engine only sees that its connection is aborted, so the reason goes to the log.
             tracing::warn!(%fault, "transfer aborted");
-            self.counters.failed(&fault);
+            self.counters.failed(&fault, self.guard.image());
             fault
         }))
     }

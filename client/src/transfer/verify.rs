@@ -11,6 +11,7 @@ use docxy_host::blob_store::StoredBlob;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
+use docxy_protocol::prefetch::ContentKind;
 use std::collections::VecDeque;
 
 /// The bytes at the end of a blob that are held back.
@@ -40,8 +41,11 @@ impl VerifiedBody {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let Some(verifier) = &mut self.verifier else {
             let bytes = self.source.next().await?;
-            if let (Some(writer), Some(bytes)) = (&mut self.writer, &bytes) {
-                writer.write(bytes);
+            if let (Some(writer), Some(bytes)) = (&mut self.writer, &bytes)
+                && let Some(entry) = writer.write(bytes)
+                && let ContentKind::Manifest { content_type } = entry.head()
+            {
+                self.source.guard().manifest(entry.digest(), entry.bytes(), content_type);
             }
             return Ok(bytes);
         };

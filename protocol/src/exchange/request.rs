@@ -37,6 +37,14 @@ pub struct Request {
 #[display("{_0:016x}")]
 pub struct TraceId(pub u64);
 
+impl TraceId {
+    /// Whether it names one.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
 impl Request {
     /// A request without credential, header fields and prefetch hint, for which no engine waits.
     #[must_use]

@@ -81,7 +81,7 @@ pub(crate) async fn run(
     tokio::pin!(cancelled);
     let outgoing = Outgoing { segments, resources, undelivered: &undelivered };
     let outcome = tokio::select! {
-        outcome = respond(&request, stream, outgoing, upstream) => outcome,
+        outcome = respond(&request, stream, outgoing, upstream, counters) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
@@ -90,11 +90,14 @@ pub(crate) async fn run(
     let prefetch = match outcome {
         ExchangeOutcome::Sent { status, bytes, prefetch } => {
             count(|outcomes| outcomes.answered += 1);
+            let label = [("operation", request.operation.name())];
+            counters.exchange.get_or_create(&label).observe(started.elapsed().as_secs_f64());
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
         ExchangeOutcome::Failed(error) => {
             count(|outcomes| outcomes.failed += 1);
+            counters.failed(&error);
             let causes = error.causes().map(tracing::field::display);
             tracing::warn!(fault = %error, causes, ms, "failed");
             None
@@ -152,7 +155,9 @@ async fn respond<'a>(
     stream: ResponseStream,
     outgoing: Outgoing<'a>,
     upstream: &'a Upstream,
+    counters: &Counters,
 ) -> ExchangeOutcome<'a> {
+    let started = Instant::now();
     let permit = match outgoing.resources.admission.acquire().await {
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
@@ -161,6 +166,8 @@ async fn respond<'a>(
     let response = Box::pin(upstream.send(request)).await;
     match response {
         Ok(response) => {
+            let label = [("operation", request.operation.name())];
+            counters.first_byte.get_or_create(&label).observe(started.elapsed().as_secs_f64());
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, outgoing, permit).await
         }

@@ -34,6 +34,14 @@ struct UsageCounts {
     unused: HashMap<CacheKey, u64>,
 }
 
+/// Bytes since the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PrefetchedBytes {
+    pub(crate) arrived: u64,
+    /// Those of items that an engine then requested.
+    pub(crate) used: u64,
+}
+
 impl PrefetchUsage {
     pub(crate) fn arrived(&self, key: &CacheKey, bytes: usize) {
         let mut counts = self.0.lock();
@@ -68,6 +76,11 @@ impl PrefetchUsage {
     /// So many bytes of a layer arrived that are not wanted.
     pub(crate) fn layers_in_vain(&self, bytes: u64) {
         self.layers_arrived(bytes, false);
+    }
+
+    pub(crate) fn bytes(&self) -> PrefetchedBytes {
+        let counts = self.0.lock();
+        PrefetchedBytes { arrived: counts.bytes, used: counts.used_bytes }
     }
 
     pub(crate) fn to_json(&self) -> Value {

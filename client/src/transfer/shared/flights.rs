@@ -2,7 +2,7 @@
 //!
 //! Pure. Must never give the same range to two flights, except what one has already requested when another begins.
 
-use crate::transfer::registry::Progress;
+use crate::transfer::registry::Waiting;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, Hop};
 use std::collections::{HashMap, VecDeque};
@@ -51,7 +51,7 @@ struct Flight {
     /// The reader whose request it uses.
     owner: u64,
     /// What it waits for, if it does.
-    progress: Progress,
+    progress: Waiting,
     /// It brings no more, and is there for its last bytes only.
     is_over: bool,
 }
@@ -70,7 +70,7 @@ pub(super) enum Step {
     /// These are its next bytes, which another reader's request may have brought.
     Bytes { bytes: Bytes, is_owner: bool },
     /// A flight brings them.
-    Wait(Progress),
+    Wait(Waiting),
     /// No flight brings them: they are stored, or missing.
     Look,
     /// They do not come.
@@ -158,7 +158,7 @@ impl Flights {
             }
         }
         let (id, tip) = (self.new_id(), bytes.start);
-        let (recent, progress) = (VecDeque::new(), Progress::default());
+        let (recent, progress) = (VecDeque::new(), Waiting::default());
         let (recent_bytes, is_over) = (0, false);
         self.flights.push(Flight { id, bytes, tip, recent, recent_bytes, owner, progress, is_over });
         id
@@ -208,7 +208,7 @@ impl Flights {
     }
 
     /// What this flight waits for.
-    pub(super) fn set_progress(&mut self, id: u64, progress: Progress) {
+    pub(super) fn set_progress(&mut self, id: u64, progress: Waiting) {
         if let Some(flight) = self.flight(id) {
             flight.progress = progress;
         }

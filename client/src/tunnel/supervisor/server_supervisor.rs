@@ -216,9 +216,14 @@ impl ServerSupervisor {
                 watch_control_stream(control, &session, &draining).await
             };
             let successor = tokio::select! {
-                ended = watched => return ended,
-                successor = self.successor(&session, &draining) => successor,
-                successor = self.better_leg(&session, attempt.take()) => successor,
+                ended = watched => Err(ended),
+                successor = self.successor(&session, &draining) => Ok(successor),
+                successor = self.better_leg(&session, attempt.take()) => Ok(successor),
+            };
+            session.count_bytes(&counters);
+            let successor = match successor {
+                Ok(successor) => successor,
+                Err(ended) => return ended,
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -253,6 +258,7 @@ impl ServerSupervisor {
         }
         let session = dialed.session.clone();
         session.set_use_reason(reason);
+        self.server.hear(Instant::now(), session.transport().path().datagrams_received);
         let status = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };
         let condition = if dialed.session.is_welcome() { Condition::Good } else { Condition::Greeting };
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));

@@ -93,7 +93,10 @@ impl ServerSupervisor {
                     return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
                 }
                 dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
-                () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
+                () = wait_for_traffic(transport) => {
+                    self.server.hear(Instant::now(), transport.path().datagrams_received);
+                    tracing::info!("the connection is back");
+                }
             }
             self.set_condition(match (draining.is_cancelled(), session.is_welcome()) {
                 (true, _) => Condition::Draining,
@@ -140,7 +143,7 @@ impl ServerSupervisor {
                 (true, false) => Awaits::Nothing,
             };
             let verdict = liveness.poll(transport.path(), awaits, has_replacement, now);
-            self.server.hear(liveness.heard());
+            self.server.hear(liveness.heard(), transport.path().datagrams_received);
             match verdict {
                 Verdict::Alive => {}
                 Verdict::Probe => transport.probe(),

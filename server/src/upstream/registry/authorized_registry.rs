@@ -13,6 +13,7 @@ use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
+use crate::upstream::request_counts::RequestCounts;
 use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenUnavailable};
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, Login};
@@ -63,6 +64,11 @@ impl AuthorizedRegistry {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
         let tokens = Arc::new(RegistryTokens::new(entry, Arc::clone(&client)));
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
+    }
+
+    /// The requests to its hosts.
+    pub(crate) fn counts(&self) -> &RequestCounts {
+        self.client.counts()
     }
 
     /// Applies what these settings say about other registries. `entry` must be the one that this registry was

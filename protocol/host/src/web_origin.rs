@@ -1,15 +1,14 @@
 //! Where a request comes from, and to which host: any web page can make a browser send requests to localhost.
 //!
 //! A web page can point a name of its own at 127.0.0.1, so that the browser sends requests here (DNS
-//! rebinding). Such a request has the host of the page. The realm of challenges is built from the host, so a
-//! foreign one would send credentials to another host.
+//! rebinding). Such a request has the host of the page. The realm of the client's challenges is built from the host, so
+//! a foreign one would send credentials to another host.
 //!
 //! A page cannot read the responses, but its requests would use up the rate limit and reveal what runs here.
 //! Browsers report the origin of a page and engines report none, so a missing field must never count against
-//! a request. Must never let a request through whose `Host` is not the client's, or that a foreign page caused.
+//! a request. Must never let a request through whose `Host` is not this program's, or that a foreign page caused.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderName, header};
 use parking_lot::RwLock;
@@ -22,14 +21,31 @@ pub type AllowedHosts = Arc<RwLock<Vec<String>>>;
 /// How the site of the page relates to this one (Fetch Metadata, "The Sec-Fetch-Site HTTP Request Header").
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A `Host` of this client, with its port, as it was sent.
+/// A `Host` of this program, with its port, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LocalHost(String);
+pub struct LocalHost {
+    scheme: Scheme,
+    text: String,
+}
+
+/// How requests reach this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
+pub enum Scheme {
+    /// Without TLS.
+    #[display("http")]
+    Http,
+    /// With TLS.
+    #[display("https")]
+    Https,
+}
 
 impl LocalHost {
     /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, a name of
     /// this machine in an engine's virtual machine, or a name that the user allowed.
-    pub(super) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
+    ///
+    /// # Errors
+    /// If it is another one, or there is not exactly one.
+    pub fn of(scheme: Scheme, headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(refused("a request must have exactly one Host header"));
@@ -38,7 +54,7 @@ impl LocalHost {
         let (name, port) = split(text);
         let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok());
         if port_is_fine && is_ours(name, allowed) {
-            Ok(Self(text.to_owned()))
+            Ok(Self { scheme, text: text.to_owned() })
         } else {
             let shown = CleanText::<100>::new(text);
             Err(refused(format!(
@@ -49,19 +65,15 @@ impl LocalHost {
 
     /// Whether it is a name that every client has. A proxy on this machine, which may serve others, has a name that the
     /// user allowed.
-    pub(super) fn is_built_in(&self) -> bool {
-        is_ours(split(&self.0).0, &[])
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        is_ours(split(&self.text).0, &[])
     }
 
     /// The origin of a page of this host (RFC 6454, section 6.1).
-    pub(super) fn origin(&self) -> String {
-        format!("http://{}", self.0)
-    }
-
-    /// The realm for the challenges of a registry. Its path alone names the registry of a token request.
-    pub(super) fn realm(&self, registry: &Registry) -> String {
-        let of_docker_hub = format!("{}/auth/token", self.origin());
-        if registry.is_docker_hub() { of_docker_hub } else { format!("{of_docker_hub}/{registry}") }
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.text)
     }
 }
 
@@ -70,7 +82,7 @@ impl LocalHost {
 ///
 /// # Errors
 /// If a foreign page sent the request.
-pub(super) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
+pub fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
     let ours = host.origin();
     // RFC 6454, section 7. "null" is a hidden origin.
     let origin = headers.get_all(header::ORIGIN).iter().find(|origin| **origin != *ours);
@@ -127,7 +139,7 @@ mod tests {
     fn check(host: &str) -> Result<LocalHost, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
-        LocalHost::of(&headers, &["box.lan".to_owned()])
+        LocalHost::of(Scheme::Http, &headers, &["box.lan".to_owned()])
     }
 
     #[test]
@@ -143,10 +155,7 @@ mod tests {
             "host.lima.internal:5080",
             "box.lan:80",
         ] {
-            let realm = |registry: &str| check(host).unwrap().realm(&registry.parse().unwrap());
-            assert_eq!(realm("docker.io"), format!("http://{host}/auth/token"));
-            assert_eq!(realm("GHCR.io"), format!("http://{host}/auth/token/ghcr.io"));
-            assert_eq!(realm("registry.corp:5000"), format!("http://{host}/auth/token/registry.corp:5000"));
+            assert_eq!(check(host).unwrap().origin(), format!("http://{host}"));
         }
         for host in [
             "evil.example",
@@ -171,10 +180,10 @@ mod tests {
     #[test]
     fn a_request_with_two_hosts_is_refused() {
         let mut headers = HeaderMap::new();
-        assert!(LocalHost::of(&headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[]).is_err());
         headers.append(header::HOST, "localhost".parse().unwrap());
         headers.append(header::HOST, "evil.example".parse().unwrap());
-        assert!(LocalHost::of(&headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[]).is_err());
     }
 
     /// The status of the refusal, for a request to `127.0.0.1:5080`.
@@ -184,7 +193,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        let host = LocalHost::of(&headers, &[]).unwrap();
+        let host = LocalHost::of(Scheme::Http, &headers, &[]).unwrap();
         refuse_foreign_pages(&headers, &host).err().map(|fault| fault.status().as_u16())
     }
 

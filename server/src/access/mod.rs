@@ -1,0 +1,8 @@
+//! Who has access: invitations and revocations, for the commands and the admin page.
+
+mod invitation;
+mod revocation;
+
+pub use invitation::InviteError;
+pub(crate) use invitation::{add_client, invite, new_link};
+pub(crate) use revocation::revoke;
