@@ -2,7 +2,6 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
-use crate::pulls::Source;
 use crate::recent_errors::{Advice, RecentErrors};
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -135,6 +134,9 @@ impl Default for TransferEvents {
             last_failure: LastEvent::default(),
             tokens_renewed: Counter::default(),
             pulls_of_others: Counter::default(),
+            bytes_crossed: Counter::default(),
+            bytes_from_disk: Counter::default(),
+            bytes_shared: Counter::default(),
             engines: ByName::default(),
             responses: ByStatus::default(),
             retries: ByFault::default(),
@@ -191,12 +193,10 @@ impl ByStatus {
 }
 
 impl SourceBytes {
-    pub(crate) fn add(&self, source: Source, bytes: u64) {
-        let counter = match source {
-            Source::Tunnel => &self.tunnel,
-            Source::Cache => &self.cache,
-        };
-        counter.add(bytes);
+    /// Adds a body, of which so many bytes did not cross the tunnel.
+    pub(crate) fn add(&self, bytes: u64, kept: u64) {
+        self.tunnel.add(bytes.saturating_sub(kept));
+        self.cache.add(kept);
     }
 }
 

@@ -96,7 +96,7 @@ impl Gateway {
             let public = request.clone().with_authorization(Authorization::Public);
             let is_known = blobs.find(&public).await.is_some_and(|found| found.is_public);
             if is_known || !self.private_repositories.contains(&request, Instant::now()) {
-                let guard = self.context.registry.begin(&public);
+                let guard = guard.begin(&public);
                 // Only a server that may see the request with its credential learns of it.
                 let public = BlobRequest { request: public, wanted, need, deadline, guard };
                 match self.send_kept(blobs, public).await {
@@ -250,7 +250,7 @@ impl Gateway {
                 wanted: Wanted::Whole,
                 need: Need::of(request),
                 deadline: super::own_deadline(),
-                guard: self.context.registry.begin(request),
+                guard: self.begin_own(request),
             };
             if !self.is_shown(&found, &asked).await.ok()? {
                 return None;

@@ -9,7 +9,7 @@ mod report;
 mod tests;
 mod wanted;
 
-pub(crate) use pull::{Pull, Source};
+pub(crate) use pull::Pull;
 pub use report::{Finished, LayerReport, LayerState, Outcome, PullReport};
 pub(crate) use wanted::Wanted;
 
@@ -70,7 +70,8 @@ pub(crate) struct End {
     pub(crate) is_complete: bool,
     /// The status of the response, if there was one.
     pub(crate) status: Option<u16>,
-    pub(crate) source: Source,
+    /// Those of them that this client had kept, or that another engine's request brought.
+    pub(crate) kept: u64,
     /// How often it was interrupted, and went on.
     pub(crate) interruptions: u32,
 }

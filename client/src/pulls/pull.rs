@@ -17,17 +17,6 @@ const DIGESTS_MAX: usize = 4096;
 /// Blobs of one pull, at most. Engines stop at 127 layers.
 const BLOBS_MAX: usize = 512;
 
-/// Where bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Source {
-    /// A server, through the tunnel.
-    #[default]
-    Tunnel,
-    /// What this client has kept.
-    Cache,
-}
-
 /// A pull.
 #[derive(Debug, Clone)]
 pub(crate) struct Pull {
@@ -191,10 +180,8 @@ impl Pull {
     pub(super) fn end(&mut self, transfer: u64, end: End, now: Moment) {
         self.active = now;
         let Some(blob) = self.transfers.remove(&transfer) else { return };
-        match end.source {
-            Source::Tunnel => self.from_tunnel += end.bytes,
-            Source::Cache => self.from_cache += end.bytes,
-        }
+        self.from_tunnel += end.bytes.saturating_sub(end.kept);
+        self.from_cache += end.kept;
         self.interruptions += end.interruptions;
         let status = end.status.and_then(|status| StatusCode::from_u16(status).ok());
         let is_content = status.is_none_or(|status| status.is_success());

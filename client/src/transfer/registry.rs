@@ -4,7 +4,7 @@
 //! Only records. Must never lock anything for a chunk: the bytes of a transfer are counted in an atomic.
 
 use crate::counters::TransferCounters;
-use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Source, Wanted};
+use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
 use crate::tunnel::Session;
 use docxy_host::random::random_u64;
 use docxy_protocol::fault::Fault;
@@ -90,11 +90,12 @@ pub(crate) struct TransferGuard {
     registry: TransferRegistry,
     entry: Arc<Entry>,
     trace: TraceId,
+    engine: Option<&'static str>,
 }
 
 /// What one transfer shows of another that brings its bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
+pub(super) struct Waiting {
     server: Option<SocketAddr>,
     waits_for: Option<WaitsFor>,
     reason: Option<String>,
@@ -105,6 +106,8 @@ struct Entry {
     id: u64,
     started: Instant,
     received: AtomicU64,
+    /// The received bytes that did not cross the tunnel for this transfer.
+    kept: AtomicU64,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -115,6 +118,8 @@ struct State {
     /// Without what is measured: bytes, rate, and seconds.
     snapshot: TransferSnapshot,
     waits_since: Option<Instant>,
+    /// Whether the whole content comes from what this client has kept.
+    is_cached: bool,
     /// Without its bytes.
     end: End,
 }
@@ -143,14 +148,15 @@ impl TransferRegistry {
             id: snapshot.id,
             started: Instant::now(),
             received: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             rate: RateMeter::default(),
-            state: Mutex::new(State { snapshot, waits_since: None, end: End::default() }),
+            state: Mutex::new(State { snapshot, waits_since: None, is_cached: false, end: End::default() }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         let begin = |wanted| self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
         let trace = Wanted::of(request, engine).map(begin).unwrap_or_default();
         self.changed();
-        TransferGuard { registry: self.clone(), entry, trace }
+        TransferGuard { registry: self.clone(), entry, trace, engine }
     }
 
     /// The transfers, oldest first.
@@ -171,14 +177,12 @@ impl TransferRegistry {
     /// The bytes of all bodies since the start, by where they came from.
     pub(crate) fn bytes_by_source(&self) -> [(&'static str, u64); 4] {
         let entries = self.0.entries.lock();
-        let running = |source: Source| {
-            let entries = entries.values().filter(|entry| entry.state.lock().end.source == source);
-            entries.map(|entry| entry.received.load(Ordering::Relaxed)).sum::<u64>()
-        };
+        let received: u64 = entries.values().map(|entry| entry.received.load(Ordering::Relaxed)).sum();
+        let kept: u64 = entries.values().map(|entry| entry.kept()).sum();
         let bytes = &self.0.counters.bytes;
         [
-            ("tunnel", bytes.tunnel.get() + running(Source::Tunnel)),
-            ("cache", bytes.cache.get() + running(Source::Cache)),
+            ("tunnel", bytes.tunnel.get() + received.saturating_sub(kept)),
+            ("cache", bytes.cache.get() + kept),
             // Of layers that are kept on this machine, or by another client in this network.
             ("disk", 0),
             ("neighbour", 0),
@@ -219,6 +223,11 @@ impl TransferGuard {
         self.trace
     }
 
+    /// Lists another request of the same engine.
+    pub(crate) fn begin(&self, request: &Request) -> Self {
+        self.registry.begin(request, self.engine)
+    }
+
     /// The digest or the operation, for the log.
     pub(super) fn name(&self) -> String {
         let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
@@ -247,6 +256,11 @@ impl TransferGuard {
         self.entry.rate.observe(self.entry.started.elapsed(), received);
     }
 
+    /// So many of the next received bytes come from the disk, or from what another engine has requested.
+    pub(super) fn receive_kept(&self, bytes: u64) {
+        self.entry.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The response has this status, and its content this digest, if it says so.
     pub(crate) fn answered(&self, status: StatusCode, digest: Option<&Digest>) {
         self.entry.state.lock().end.status = Some(status.as_u16());
@@ -257,7 +271,7 @@ impl TransferGuard {
 
     /// The content comes from what this client has kept.
     pub(crate) fn set_cached(&self) {
-        self.entry.state.lock().end.source = Source::Cache;
+        self.entry.state.lock().is_cached = true;
     }
 
     /// The manifest that it is for has arrived.
@@ -296,13 +310,13 @@ impl TransferGuard {
     }
 
     /// Its server, and what it waits for.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn waiting(&self) -> Waiting {
         let TransferSnapshot { server, waits_for, reason, .. } = &self.entry.state.lock().snapshot;
-        Progress { server: *server, waits_for: *waits_for, reason: reason.clone() }
+        Waiting { server: *server, waits_for: *waits_for, reason: reason.clone() }
     }
 
     /// It waits for what another transfer waits for.
-    pub(super) fn follow(&self, other: &Progress) {
+    pub(super) fn follow(&self, other: &Waiting) {
         self.entry.state.lock().snapshot.server = other.server;
         match other.waits_for {
             Some(waits_for) => self.wait(waits_for, other.reason.clone()),
@@ -339,11 +353,12 @@ impl TransferGuard {
 impl Drop for TransferGuard {
     fn drop(&mut self) {
         let bytes = self.entry.received.load(Ordering::Relaxed);
-        let end = End { bytes, ..self.entry.state.lock().end };
+        let kept = self.entry.kept();
+        let end = End { bytes, kept, ..self.entry.state.lock().end };
         let RunningTransfers { entries, counters, .. } = &*self.registry.0;
         let mut entries = entries.lock();
         // With the entries locked, so that no report counts them twice.
-        counters.bytes.add(end.source, bytes);
+        counters.bytes.add(bytes, kept);
         entries.remove(&self.entry.id);
         drop(entries);
         self.registry.0.pulls.lock().end(self.entry.id, end, Moment::now());
@@ -352,6 +367,12 @@ impl Drop for TransferGuard {
 }
 
 impl Entry {
+    /// The bytes that did not cross the tunnel for it.
+    fn kept(&self) -> u64 {
+        let received = self.received.load(Ordering::Relaxed);
+        if self.state.lock().is_cached { received } else { self.kept.load(Ordering::Relaxed).min(received) }
+    }
+
     fn snapshot(&self) -> TransferSnapshot {
         let bytes = self.received.load(Ordering::Relaxed);
         let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);

@@ -105,7 +105,7 @@ impl FlightGuard {
         let is_anonymous = !source.range_request.request.has_credential();
         // Its readers are listed, and show what it waits for.
         let transfers = TransferRegistry::default();
-        let guard = Arc::new(transfers.begin(&source.range_request.request));
+        let guard = Arc::new(transfers.begin(&source.range_request.request, None));
         source.session.as_ref().inspect(|session: &&Session| guard.set_server(session));
         let mut changes = transfers.watch();
         let mut body = ResumableBody::new(start, Some(part), Some(source), Arc::clone(&guard));
@@ -186,7 +186,7 @@ impl FlightGuard {
     }
 
     fn set_progress(&self, guard: &TransferGuard) {
-        self.blob.flights.lock().set_progress(self.id, guard.progress());
+        self.blob.flights.lock().set_progress(self.id, guard.waiting());
         self.blob.progress.notify_waiters();
     }
 
