@@ -6,7 +6,7 @@ use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::reload::Reload;
 use super::status_report::report_on_signal;
-use crate::frontend::{self, AllowedHosts, FrontendSettings};
+use crate::frontend::{self, AllowedHosts, AllowedNetworks, FrontendSettings};
 use crate::gateway::{BlobCache, Gateway};
 use crate::local_api;
 use crate::logins::Logins;
@@ -51,14 +51,17 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             .with_blob_cache(blob_cache);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(gateway.clone().log_pulls());
+        let networks = AllowedNetworks::new(settings.networks.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend = FrontendSettings {
             listen: settings.listen.clone(),
             socket: private_socket(),
             hosts: hosts.clone(),
+            networks: networks.clone(),
             log: log.clone(),
         };
-        let reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
+        let reload =
+            Reload { settings, log, hosts, networks, gateway: gateway.clone(), tunnel: tunnel.clone() };
         tokio::spawn(reload.run(signals.reload, flags));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {

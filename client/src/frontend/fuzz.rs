@@ -22,7 +22,7 @@ pub fn heads(text: &str) {
     for (name, value) in fields.into_iter().zip(&mut lines) {
         headers.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
     }
-    let Ok(host) = LocalHost::of(Scheme::Http, &headers, &[]) else { return };
+    let Ok(host) = LocalHost::of(Scheme::Http, &headers, &[], None) else { return };
     let _ = refuse_foreign_pages(&headers, &host);
 
     let lines: Vec<HeaderValue> = lines.take(6).flatten().collect();

@@ -3,6 +3,7 @@
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
 use super::page::Page;
+use super::peer::{AllowedNetworks, Peer};
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
@@ -27,7 +28,6 @@ use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
@@ -37,6 +37,7 @@ use tracing::Instrument as _;
 pub(super) struct Handler {
     gateway: Gateway,
     allowed_hosts: AllowedHosts,
+    allowed_networks: AllowedNetworks,
     lines: RequestLogLimit,
     log: LogHandle,
     started: ProcessStart,
@@ -47,23 +48,24 @@ impl Handler {
     pub(super) fn new(
         gateway: Gateway,
         allowed_hosts: AllowedHosts,
+        allowed_networks: AllowedNetworks,
         log: LogHandle,
         board: Arc<Board>,
     ) -> Self {
         let (lines, started) = (RequestLogLimit::default(), ProcessStart::now());
-        Self { gateway, allowed_hosts, lines, log, started, page: Page::new(board) }
+        Self { gateway, allowed_hosts, allowed_networks, lines, log, started, page: Page::new(board) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// Answers a request that comes from this address. A fault becomes an error response.
+    /// Answers a request that comes from this peer, or from a command. A fault becomes an error response.
     pub(super) async fn handle(
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
-        address: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
@@ -73,7 +75,7 @@ impl Handler {
         let span = tracing::info_span!("exchange", %method, path = shown_path);
         let is_pull = is_pull(&path);
         async {
-            let result = self.respond(request, busy, address).await;
+            let result = self.respond(request, busy, peer).await;
             let ms = started.elapsed().as_millis();
             if is_pull {
                 let status = result.as_ref().map_or_else(Fault::status, Response::status);
@@ -105,20 +107,32 @@ impl Handler {
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
-        address: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> Result<Response<ResponseBody>, Fault> {
         if request.version() < Version::HTTP_11 {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(Scheme::Http, request.headers(), &self.allowed_hosts.read())?;
+        if let Some(peer) = peer {
+            peer.check(&self.allowed_networks.read())?;
+        }
+        let reached = peer.map(|peer| peer.reached);
+        let host = LocalHost::of(Scheme::Http, request.headers(), &self.allowed_hosts.read(), reached)?;
         refuse_foreign_pages(request.headers(), &host)?;
         let mut engine = Engine::new(busy.connection(), request.headers());
-        if let Some(address) = address.filter(|_| host.is_built_in()) {
-            engine = engine.from_address(address.ip(), request.headers());
+        if let Some(peer) = peer.filter(|_| host.is_built_in()) {
+            engine = engine.from_address(peer.address, request.headers());
         }
         let uri = request.uri();
+        let is_of_this_machine = peer.is_none() || engine.is_local();
         match route::parse(request.method(), uri.path(), uri.query())? {
+            Route::Health if !is_of_this_machine => Ok(health::state(&self.gateway)),
+            Route::Metrics | Route::Page(_) | Route::Status | Route::Events | Route::Action(_)
+                if !is_of_this_machine =>
+            {
+                let detail = "this is for programs on this machine, by a name of this machine";
+                Err(Fault::new(Hop::Engine, FaultKind::PeerNotServed, detail))
+            }
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
             Route::Metrics => self.metrics(request.headers(), &engine),
             Route::Page(name) => self.page.file(&name, &engine),

@@ -13,6 +13,7 @@ mod local_calls;
 mod log_limit;
 mod page;
 mod patience;
+mod peer;
 mod refusal;
 mod responses;
 mod rewrite;
@@ -38,6 +39,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use listen::ListenError;
+pub use peer::AllowedNetworks;
+use peer::Peer;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -58,6 +61,8 @@ pub struct FrontendSettings {
     pub socket: Option<PrivateSocket>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: AllowedHosts,
+    /// The networks of other machines whose engines may use this client.
+    pub networks: AllowedNetworks,
     /// Reports how many log lines were dropped.
     pub log: LogHandle,
 }
@@ -89,7 +94,7 @@ pub async fn serve(
     let board = Arc::new(Board::new(gateway.clone(), address, shutdown.clone()));
     let publisher = Arc::clone(&board);
     let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { publisher.run().await }));
-    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log, board));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.networks, settings.log, board));
     ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());
@@ -124,7 +129,7 @@ enum Listener {
 }
 
 /// A connection, and its other end.
-type Accepted = (Either<TcpStream, UnixStream>, Option<SocketAddr>);
+type Accepted = (Either<TcpStream, UnixStream>, Option<Peer>);
 
 impl Listener {
     async fn accept(&self) -> io::Result<Accepted> {
@@ -133,7 +138,8 @@ impl Listener {
                 let (stream, engine) = listener.accept().await?;
                 // Responses start with a small head, which must not wait for a full packet.
                 let _ = stream.set_nodelay(true);
-                Ok((Either::Left(stream), Some(engine)))
+                let peer = Peer { address: engine.ip(), reached: stream.local_addr()?.ip() };
+                Ok((Either::Left(stream), Some(peer)))
             }
             Self::Commands(socket) => Ok((Either::Right(socket.accept().await?), None)),
         }
@@ -156,7 +162,10 @@ async fn accept(
                 let connection =
                     connection((stream, engine), Arc::clone(handler), Arc::clone(&slot), drain.clone());
                 let connection = graceful.watch(connection);
-                let span = tracing::info_span!("engine", engine = engine.map(tracing::field::display));
+                let span = tracing::info_span!(
+                    "engine",
+                    engine = engine.map(|peer| tracing::field::display(peer.address))
+                );
                 let work = async move {
                     tokio::select! {
                         ended = connection => if let Err(error) = ended {

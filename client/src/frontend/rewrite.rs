@@ -129,7 +129,7 @@ mod tests {
     fn rewritten(lines: &[&str], target: &RequestTarget) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "127.0.0.1:5080".parse().unwrap());
-        let host = LocalHost::of(Scheme::Http, &headers, &[]).unwrap();
+        let host = LocalHost::of(Scheme::Http, &headers, &[], None).unwrap();
         for line in lines {
             headers.append(header::WWW_AUTHENTICATE, line.parse().unwrap());
         }

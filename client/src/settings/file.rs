@@ -3,6 +3,7 @@
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
 use super::host_name::HostName;
+use super::networks::Networks;
 use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::byte_size::ByteSize;
@@ -25,7 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) public_for: Option<u64>,
     pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
-    pub(super) allow_remote: bool,
+    pub(super) allow_remote: Networks,
     pub(super) congestion: Option<Congestion>,
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,

@@ -41,11 +41,17 @@ pub enum Scheme {
 
 impl LocalHost {
     /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, a name of
-    /// this machine in an engine's virtual machine, or a name that the user allowed.
+    /// this machine in an engine's virtual machine, a name that the user allowed, or the address that the peer `reached`,
+    /// which is no name that a web page could point elsewhere.
     ///
     /// # Errors
     /// If it is another one, or there is not exactly one.
-    pub fn of(scheme: Scheme, headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
+    pub fn of(
+        scheme: Scheme,
+        headers: &HeaderMap,
+        allowed: &[String],
+        reached: Option<IpAddr>,
+    ) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(refused("a request must have exactly one Host header"));
@@ -53,7 +59,8 @@ impl LocalHost {
         let text = line.to_str().unwrap_or_default();
         let (name, port) = split(text);
         let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok());
-        if port_is_fine && is_ours(name, allowed) {
+        let is_reached = || reached.is_some_and(|reached| literal(name) == Some(reached.to_canonical()));
+        if port_is_fine && (is_ours(name, allowed) || is_reached()) {
             Ok(Self { scheme, text: text.to_owned() })
         } else {
             let shown = CleanText::<100>::new(text);
@@ -100,12 +107,6 @@ pub fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(),
 }
 
 fn is_ours(name: &str, allowed: &[String]) -> bool {
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let address = match literal {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        // IPv6 without brackets is not valid in a URL.
-        None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    };
     let ours = [
         "localhost",
         // This machine's names in the virtual machines and containers of engines.
@@ -115,9 +116,18 @@ fn is_ours(name: &str, allowed: &[String]) -> bool {
         "host.containers.internal",
         "host.internal",
     ];
-    address.is_some_and(|address| address.is_loopback())
+    literal(name).is_some_and(|address| address.is_loopback())
         || ours.iter().any(|own| name.eq_ignore_ascii_case(own))
         || allowed.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// The address that a host is written as (RFC 3986, section 3.2.2).
+fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        // IPv6 without brackets is not valid in a URL.
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
 }
 
 /// Splits `host:port`; a colon within brackets belongs to an IPv6 address.
@@ -139,7 +149,7 @@ mod tests {
     fn check(host: &str) -> Result<LocalHost, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
-        LocalHost::of(Scheme::Http, &headers, &["box.lan".to_owned()])
+        LocalHost::of(Scheme::Http, &headers, &["box.lan".to_owned()], "192.168.1.2".parse().ok())
     }
 
     #[test]
@@ -154,6 +164,7 @@ mod tests {
             "host.docker.internal:5080",
             "host.lima.internal:5080",
             "box.lan:80",
+            "192.168.1.2:5080",
         ] {
             assert_eq!(check(host).unwrap().origin(), format!("http://{host}"));
         }
@@ -164,6 +175,7 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1:80@evil",
             "10.0.0.1",
+            "192.168.1.3:5080",
             "0.0.0.0:5080",
             "[::2]",
             "",
@@ -180,10 +192,10 @@ mod tests {
     #[test]
     fn a_request_with_two_hosts_is_refused() {
         let mut headers = HeaderMap::new();
-        assert!(LocalHost::of(Scheme::Http, &headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[], None).is_err());
         headers.append(header::HOST, "localhost".parse().unwrap());
         headers.append(header::HOST, "evil.example".parse().unwrap());
-        assert!(LocalHost::of(Scheme::Http, &headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[], None).is_err());
     }
 
     /// The status of the refusal, for a request to `127.0.0.1:5080`.
@@ -193,7 +205,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        let host = LocalHost::of(Scheme::Http, &headers, &[]).unwrap();
+        let host = LocalHost::of(Scheme::Http, &headers, &[], None).unwrap();
         refuse_foreign_pages(&headers, &host).err().map(|fault| fault.status().as_u16())
     }
 

@@ -154,7 +154,7 @@ impl Handler {
             None => (Scheme::Http, Vec::new()),
             Some(certificates) => (Scheme::Https, certificates.operators_names()),
         };
-        let host = LocalHost::of(scheme, headers, &names).map_err(|fault| {
+        let host = LocalHost::of(scheme, headers, &names, None).map_err(|fault| {
             Refusal(
                 fault.status(),
                 "the Host is no name of this server: use 127.0.0.1, or a name of tls_certificate".into(),
