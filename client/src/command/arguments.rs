@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::cache::CacheArguments;
 use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
@@ -55,6 +56,7 @@ pub(super) enum Command {
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
+    Cache(CacheArguments),
     Doctor(DoctorArguments),
     Service(ServiceArguments),
     #[command(after_help = "Example:\n  docxy-client completions bash >/etc/bash_completion.d/docxy-client")]

@@ -8,7 +8,7 @@ use super::key::BlobName;
 use super::limits::Space;
 use super::state::OpenError;
 use crate::private_file::{create_directory, target};
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -79,7 +79,11 @@ impl Directory {
 
     /// An existing file.
     pub(super) fn open_file(&self, name: &BlobName) -> io::Result<File> {
-        let file = open_at(&self.0, &name.to_string(), OFlags::RDWR)?;
+        let open = |flags| open_at(&self.0, &name.to_string(), flags);
+        let file = match open(OFlags::RDWR) {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => open(OFlags::RDONLY)?,
+            opened => opened?,
+        };
         if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::InvalidInput.into()) }
     }
 
@@ -103,7 +107,8 @@ impl Directory {
     pub(super) fn space(&self) -> io::Result<Space> {
         let about = rustix::fs::fstatvfs(&self.0)?;
         let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
-        Ok(Space { total: bytes(about.f_blocks), free: bytes(about.f_bavail) })
+        let is_read_only = about.f_flag.contains(StatVfsMountFlags::RDONLY);
+        Ok(Space { total: bytes(about.f_blocks), free: bytes(about.f_bavail), is_read_only })
     }
 
     /// Whether another program has removed the directory.

@@ -74,7 +74,7 @@ pub struct Pruned {
 }
 
 /// What a check of all blobs found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// Blobs that were checked.
     pub blobs: u64,
@@ -83,5 +83,5 @@ pub struct VerifyReport {
     /// Chunks that were damaged, and are removed.
     pub chunks_damaged: u64,
     /// Blobs whose digest was wrong, and which are removed.
-    pub wrong: Vec<BlobKey>,
+    pub blobs_wrong: u64,
 }
