@@ -10,6 +10,7 @@ use super::state::OpenError;
 use crate::private_file::{create_directory, target};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -56,7 +57,7 @@ impl Directory {
             let name = entry.file_name().to_str().ok().and_then(|name| name.parse::<BlobName>().ok());
             let Some(name) = name else { continue };
             // It may be gone.
-            let Ok(about) = self.stat(&name) else { continue };
+            let Ok(about) = self.stat(entry.file_name()) else { continue };
             if (about.st_size as u64) < BLOCK_BYTES {
                 let _ = self.remove(&name);
                 continue;
@@ -88,13 +89,14 @@ impl Directory {
     }
 
     pub(super) fn remove(&self, name: &BlobName) -> io::Result<()> {
-        self.stat(name)?;
-        Ok(rustix::fs::unlinkat(&self.0, name.to_string(), AtFlags::empty())?)
+        let name = name.to_string();
+        self.stat(&name)?;
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
     /// About a file that the store may have made.
-    fn stat(&self, name: &BlobName) -> io::Result<Stat> {
-        let about = rustix::fs::statat(&self.0, name.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
+    fn stat(&self, name: impl Arg) -> io::Result<Stat> {
+        let about = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
         if is_file && about.st_uid == rustix::process::geteuid().as_raw() {
             Ok(about)
