@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::cache::CacheArguments;
 use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
@@ -56,6 +57,7 @@ pub(super) enum Command {
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
+    Cache(CacheArguments),
     Doctor(DoctorArguments),
     Status(StatusArguments),
     Service(ServiceArguments),

@@ -40,6 +40,11 @@ impl BlobCache {
         self.0.as_ref().ok().map(|(blobs, _)| blobs.clone())
     }
 
+    /// Their store, or why there is none.
+    pub(super) fn store(&self) -> Result<BlobStore, String> {
+        self.0.as_ref().map(|(blobs, _)| blobs.store().clone()).map_err(String::clone)
+    }
+
     /// Their state, for `/health`.
     pub(super) fn to_json(&self) -> Value {
         match &self.0 {

@@ -40,6 +40,7 @@ use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
+use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::{Digest, Registry};
@@ -193,6 +194,11 @@ impl Gateway {
             "transfers": *self.context.counters,
             "prefetch": self.context.metadata.prefetch_usage.to_json(),
         })
+    }
+
+    /// The blobs on the disk, or why there are none.
+    pub(crate) fn blob_store(&self) -> Result<BlobStore, String> {
+        self.blob_cache.store()
     }
 
     /// The state of the blobs on the disk, as JSON.

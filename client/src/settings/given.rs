@@ -30,6 +30,14 @@ impl GivenSettings {
         Self(values(config).into_iter().filter(|(name, _)| is_given(name)).collect())
     }
 
+    /// The same of the cache directory alone, for a command that only needs that.
+    #[must_use]
+    pub fn cache(flags: &Flags, config: &TunnelConfig) -> Self {
+        let Self(mut given) = Self::of(flags, config);
+        given.retain(|(name, _)| name == "cache");
+        Self(given)
+    }
+
     /// Whether a client that runs with `config` has these settings.
     pub(crate) fn are_those_of(&self, config: &TunnelConfig) -> bool {
         let values = values(config);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use docxy_protocol::digester::Digester;
 use parking_lot::Mutex;
 use std::ops::{ControlFlow, Range};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ pub(super) struct Blob {
     loaded: OnceLock<()>,
     /// The number of [`StoredBlob`]s.
     handles: AtomicUsize,
+    /// Whether one was for more than a check.
+    is_used: AtomicBool,
     changed: Notify,
 }
 
@@ -73,8 +75,16 @@ impl State {
 impl Blob {
     pub(super) fn new(key: BlobKey, name: BlobName, size: u64, shared: Arc<Shared>) -> Arc<Self> {
         let state = Mutex::new(State::new(size, Vec::new()));
-        let (loaded, handles, changed) = (OnceLock::new(), AtomicUsize::new(0), Notify::new());
-        Arc::new(Self { key, name, shared, state, loaded, handles, changed })
+        Arc::new(Self {
+            key,
+            name,
+            shared,
+            state,
+            loaded: OnceLock::new(),
+            handles: AtomicUsize::new(0),
+            is_used: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
     }
 
     /// Whether the file was read, if there is one.
@@ -111,6 +121,14 @@ impl Blob {
                 }
             }
         });
+    }
+
+    pub(super) fn set_used(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
     }
 
     pub(super) fn has_no_handle(&self) -> bool {

@@ -8,8 +8,9 @@ use super::key::BlobName;
 use super::limits::Space;
 use super::state::OpenError;
 use crate::private_file::{create_directory, target};
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -56,7 +57,7 @@ impl Directory {
             let name = entry.file_name().to_str().ok().and_then(|name| name.parse::<BlobName>().ok());
             let Some(name) = name else { continue };
             // It may be gone.
-            let Ok(about) = self.stat(&name) else { continue };
+            let Ok(about) = self.stat(entry.file_name()) else { continue };
             if (about.st_size as u64) < BLOCK_BYTES {
                 let _ = self.remove(&name);
                 continue;
@@ -79,18 +80,23 @@ impl Directory {
 
     /// An existing file.
     pub(super) fn open_file(&self, name: &BlobName) -> io::Result<File> {
-        let file = open_at(&self.0, &name.to_string(), OFlags::RDWR)?;
+        let open = |flags| open_at(&self.0, &name.to_string(), flags);
+        let file = match open(OFlags::RDWR) {
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => open(OFlags::RDONLY)?,
+            opened => opened?,
+        };
         if file.metadata()?.is_file() { Ok(file) } else { Err(ErrorKind::InvalidInput.into()) }
     }
 
     pub(super) fn remove(&self, name: &BlobName) -> io::Result<()> {
-        self.stat(name)?;
-        Ok(rustix::fs::unlinkat(&self.0, name.to_string(), AtFlags::empty())?)
+        let name = name.to_string();
+        self.stat(&name)?;
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
     /// About a file that the store may have made.
-    fn stat(&self, name: &BlobName) -> io::Result<Stat> {
-        let about = rustix::fs::statat(&self.0, name.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
+    fn stat(&self, name: impl Arg) -> io::Result<Stat> {
+        let about = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let is_file = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile;
         if is_file && about.st_uid == rustix::process::geteuid().as_raw() {
             Ok(about)
@@ -103,7 +109,8 @@ impl Directory {
     pub(super) fn space(&self) -> io::Result<Space> {
         let about = rustix::fs::fstatvfs(&self.0)?;
         let bytes = |blocks: u64| blocks.saturating_mul(about.f_frsize);
-        Ok(Space { total: bytes(about.f_blocks), free: bytes(about.f_bavail) })
+        let is_read_only = about.f_flag.contains(StatVfsMountFlags::RDONLY);
+        Ok(Space { total: bytes(about.f_blocks), free: bytes(about.f_bavail), is_read_only })
     }
 
     /// Whether another program has removed the directory.

@@ -57,17 +57,14 @@ impl Entries {
         Self { entries: files.into_iter().map(entry).collect(), bytes }
     }
 
-    /// The blob, which counts as used, and which `make` makes if it is not in use. `None` if there is no file and it need
-    /// not be made.
+    /// The blob, which `make` makes if it is not in use. `None` if there is no file and it need not be made.
     pub(super) fn open(
         &mut self,
         name: &BlobName,
         is_needed: bool,
         make: impl FnOnce() -> Arc<Blob>,
     ) -> Option<Arc<Blob>> {
-        let used = SystemTime::now();
-        if let Some(entry) = self.entries.to_back(name) {
-            entry.used = used;
+        if let Some(entry) = self.entries.get_mut(name) {
             let in_use = entry.blob.upgrade();
             if in_use.is_some() || (!is_needed && entry.bytes == 0) {
                 return in_use;
@@ -77,8 +74,16 @@ impl Entries {
             return Some(blob);
         }
         let blob = is_needed.then(make)?;
-        self.entries.insert(name.clone(), Entry { bytes: 0, used, blob: Arc::downgrade(&blob) });
+        let entry = Entry { bytes: 0, used: SystemTime::now(), blob: Arc::downgrade(&blob) };
+        self.entries.insert(name.clone(), entry);
         Some(blob)
+    }
+
+    /// A blob was used until now.
+    pub(super) fn touch(&mut self, name: &BlobName, now: SystemTime) {
+        if let Some(entry) = self.entries.to_back(name) {
+            entry.used = now;
+        }
     }
 
     /// The blobs in use.

@@ -58,19 +58,28 @@ impl FromStr for BlobName {
     type Err = NotABlob;
 
     fn from_str(text: &str) -> Result<Self, NotABlob> {
-        let (kind, hex) = text.split_once('-').ok_or(NotABlob)?;
-        let name = Self { is_private: kind == "private", hash: hash(hex).ok_or(NotABlob)? };
-        if name.to_string() == text { Ok(name) } else { Err(NotABlob) }
+        let (is_private, hex) = match text.split_once('-') {
+            Some(("public", hex)) => (false, hex),
+            Some(("private", hex)) => (true, hex),
+            _ => return Err(NotABlob),
+        };
+        Ok(Self { is_private, hash: hash(hex).ok_or(NotABlob)? })
     }
 }
 
 fn hash(hex: &str) -> Option<[u8; 32]> {
+    let digit = |character: u8| match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    };
     let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    if pairs.len() != hash.len() || !rest.is_empty() {
         return None;
     }
-    for (n, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).ok()?;
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
     }
     Some(hash)
 }

@@ -23,6 +23,7 @@ pub struct BlobLimits {
 pub(super) struct Space {
     pub(super) total: u64,
     pub(super) free: u64,
+    pub(super) is_read_only: bool,
 }
 
 impl BlobLimits {
@@ -59,7 +60,7 @@ mod tests {
             (Some(20), 1, 1, 0, 0),
         ] {
             let limits = BlobLimits { bytes_max: limit.map(|limit| limit * GB), free_bytes_min: None };
-            let space = Space { total: total * GB, free: free * GB };
+            let space = Space { total: total * GB, free: free * GB, is_read_only: false };
             assert_eq!(limits.bytes_max(space, used * GB), expected * GB, "{total} {free} {used}");
         }
     }

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 #[expect(missing_docs, reason = "the fields are a path and what the system said")]
 pub enum OpenError {
     /// Another process has it.
-    #[error("another docxy-client uses {}", directory.display())]
+    #[error("another docxy-client uses {}: end it, or name another cache directory", directory.display())]
     InUse { directory: PathBuf },
     /// It is another user's.
-    #[error("{} belongs to another user", directory.display())]
+    #[error("{} belongs to another user: run as that user, or name another cache directory", directory.display())]
     OtherUser { directory: PathBuf },
     /// It cannot be read or written.
     #[error("cannot use {}: {source}", directory.display())]
@@ -74,7 +74,7 @@ pub struct Pruned {
 }
 
 /// What a check of all blobs found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// Blobs that were checked.
     pub blobs: u64,
@@ -83,5 +83,5 @@ pub struct VerifyReport {
     /// Chunks that were damaged, and are removed.
     pub chunks_damaged: u64,
     /// Blobs whose digest was wrong, and which are removed.
-    pub wrong: Vec<BlobKey>,
+    pub blobs_wrong: u64,
 }

@@ -211,9 +211,7 @@ impl BlobStore {
                 break;
             }
             report.blobs += 1;
-            if is_wrong {
-                report.wrong.push(blob.key().clone());
-            }
+            report.blobs_wrong += u64::from(is_wrong);
         }
         report
     }
@@ -237,8 +235,9 @@ impl BlobStore {
     }
 }
 
-/// Reads the file, if that was not done yet.
+/// Reads the file of a blob that is used, if that was not done yet.
 async fn load(blob: &StoredBlob) {
+    blob.blob().set_used();
     if !blob.blob().is_loaded() {
         let blob = Arc::clone(blob.blob());
         let _ = tokio::task::spawn_blocking(move || blob.load()).await;

@@ -93,7 +93,11 @@ impl Writer {
             }
             return;
         }
-        let dropped = state.drop_from_memory(n);
+        let mut dropped = state.drop_from_memory(n);
+        if state.is_gone {
+            // Nothing will complete the others.
+            dropped += state.chunks.remove_incomplete();
+        }
         drop(state);
         shared.drop_memory(dropped);
         if let Err(error) = written {
@@ -135,8 +139,10 @@ impl Writer {
             (state.chunks.remove_incomplete(), state.file.clone())
         };
         blob.shared.free_memory(dropped);
-        if let Some(file) = file {
-            file.touch(SystemTime::now());
+        if let Some(file) = file.filter(|_| blob.is_used()) {
+            let now = SystemTime::now();
+            blob.shared.entries.lock().touch(&blob.name, now);
+            file.touch(now);
         }
         if blob.needs_check() {
             let blob = Arc::clone(blob);
@@ -253,8 +259,12 @@ pub(super) fn check_room(shared: &Shared) {
     let (evicted, _) = Writer::evict(shared, bytes_max, None);
     shared.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
     let least = ByteSize(shared.limits.free_bytes_min(space));
-    let is_too_full = bytes_max < CHUNK_BYTES;
-    pause(shared, is_too_full.then(|| format!("less than {least} of the disk would be left free")));
+    let reason = match space.is_read_only {
+        true => Some("the file system is read-only".to_owned()),
+        false if bytes_max < CHUNK_BYTES => Some(format!("less than {least} of the disk would be left free")),
+        false => None,
+    };
+    pause(shared, reason);
 }
 
 /// Stops writing for this reason, or goes on.

@@ -1,5 +1,6 @@
 //! Layers that stay on the client's disk: nothing crosses twice, and nobody sees what is not for them.
 
+mod cache_command;
 mod kept;
 mod private;
 mod shared;
