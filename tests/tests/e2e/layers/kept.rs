@@ -117,7 +117,9 @@ async fn flipped_bits_are_fetched_again_unseen() {
     for file in files_below(testbed.client.cache().join("blobs")) {
         let mut content = fs::read(&file).unwrap();
         if content.len() as u64 >= blob.len() {
-            for at in [100, 3 * MIB as usize, content.len() - 1] {
+            // From the end: the layer is behind what describes it.
+            for from_end in [1, 3 * MIB, blob.len() - 100] {
+                let at = content.len() - from_end as usize;
                 content[at] ^= 1;
             }
             fs::write(&file, content).unwrap();
