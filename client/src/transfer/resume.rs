@@ -175,6 +175,7 @@ impl ResumableBody {
                         Err(error) => return Err(error),
                     }
                 }
+                Content::Shared(_) if part.end == self.position => None,
                 Content::Shared(reader) => {
                     Some(reader.next(self.position, part.end - self.position, &self.guard).await?)
                 }
