@@ -187,7 +187,7 @@ async fn an_engine_gets_what_came_ahead_and_only_the_rest_is_requested() {
         };
         let (received, range) = tokio::join!(ahead.pull(&here), server);
         assert!(received == ahead.layer.bytes, "{leg:?}");
-        assert_eq!(range, format!("bytes={rest}-{}", LENGTH - 1), "{leg:?}");
+        assert_eq!(range, format!("bytes={rest}-"), "{leg:?}");
 
         // A repository from which an engine has pulled: no layer comes ahead.
         let ((), segments) = tokio::join!(ahead.head(&here), ahead.answer_head());
