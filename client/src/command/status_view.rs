@@ -4,8 +4,7 @@
 
 use crate::gateway::{LineState, ReportedLimit, ServerReport, WaitsFor};
 use crate::pulls::{Finished, LayerState, Outcome, PullReport};
-use crate::recent_errors::RecentError;
-use crate::status::Snapshot;
+use crate::status::{RecentError, Snapshot};
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;
 use std::time::Duration;

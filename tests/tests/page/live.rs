@@ -57,9 +57,15 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
     assert!(error.contains("tunnel:") && error.contains("goes on by itself"), "{error}");
 
     // A registry that refuses, and what to do about it.
-    testbed.hub.faults().arm(Rule::once(Fault::Status { site: Site::Registry, status: 404, retry_after: None }));
+    testbed.hub.faults().arm(Rule::once(Fault::Status {
+        site: Site::Registry,
+        status: 404,
+        retry_after: None,
+    }));
     testbed.pull("team/gone").await?.unwrap_err();
-    browser.wait_for("document.querySelector('#errors').innerText.includes('Check the name and the tag')").await?;
+    browser
+        .wait_for("document.querySelector('#errors').innerText.includes('Check the name and the tag')")
+        .await?;
     browser.keep_picture("finished").await?;
     assert_eq!(browser.complaints, [""; 0]);
     Ok(())

@@ -20,7 +20,8 @@ const WATCHERS_MAX: usize = 16;
 async fn post(engine: HttpClient, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let address = engine.address();
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}content-length: ");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}content-length: ");
     let request = format!("{head}{}\r\n\r\n{body}", body.len());
     let response = send_raw(address, request.as_bytes()).await;
     String::from_utf8_lossy(&response.bytes).split(' ').nth(1).unwrap_or_default().to_owned()
@@ -41,8 +42,12 @@ async fn only_the_page_itself_can_press_its_buttons() {
     for path in ["/", "/page/page.js", "/page/style.css", "/api/status"] {
         let file = engine.get(path, &[]).await;
         let policy = file.header("content-security-policy").to_owned();
-        assert!(policy.starts_with("default-src 'self';") && policy.contains("frame-ancestors 'none'"), "{path}");
-        let rest = ["x-content-type-options", "cache-control", "x-frame-options"].map(|name| file.header(name));
+        assert!(
+            policy.starts_with("default-src 'self';") && policy.contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+        let rest =
+            ["x-content-type-options", "cache-control", "x-frame-options"].map(|name| file.header(name));
         assert_eq!(rest, ["nosniff", "no-store", "DENY"], "{path}");
         assert!(!String::from_utf8_lossy(&file.body).contains("style=\""), "{path}");
     }
@@ -72,7 +77,10 @@ async fn only_the_page_itself_can_press_its_buttons() {
     let server = testbed.server.address().to_string();
     assert_eq!(post(engine, "/api/prefer", &[right], &format!("{{\"server\": \"{server}\"}}")).await, "200");
     let status = engine.get("/api/status", &[]).await.json();
-    assert_eq!((&status["servers"][0]["server"], &status["servers"][0]["preferred"]), (&server.into(), &true.into()));
+    assert_eq!(
+        (&status["servers"][0]["server"], &status["servers"][0]["preferred"]),
+        (&server.into(), &true.into())
+    );
     // The page of a host that the user has not allowed has no token, because it is not shown.
     let foreign = engine.get("/", &[("host", "evil.example")]).await;
     assert_eq!(foreign.status, StatusCode::MISDIRECTED_REQUEST);
@@ -140,16 +148,21 @@ async fn status_and_health_tell_of_pulls_by_their_images() {
     assert_eq!((&json["line"]["tunnel"], &json["pulls"][0]["image"]), (&"up".into(), &pull["image"]));
     let text = status(&[]);
     let server = testbed.server.address().to_string();
-    assert!(text.starts_with(&format!("up {server}")) && text.contains("docker.io/library/big:latest"), "{text}");
+    assert!(
+        text.starts_with(&format!("up {server}")) && text.contains("docker.io/library/big:latest"),
+        "{text}"
+    );
     assert!(!text.contains('\x1b'), "no terminal, no colours");
     // The private socket of the same client.
-    let beside = block_in_place(|| testbed.client.command_without_link(&["status"], PROCESS_TIMEOUT)).unwrap();
+    let beside =
+        block_in_place(|| testbed.client.command_without_link(&["status"], PROCESS_TIMEOUT)).unwrap();
     assert!(beside.contains("docker.io/library/big:latest"), "{beside}");
 
     // A server that hears nothing any more is suspected, and its pull waits.
     testbed.server.process().signal("STOP").unwrap();
     let is_suspected = |health: &Value| health["tunnel"] == "suspected";
-    let health = block_in_place(|| testbed.client.wait_for_health("suspect", PROCESS_TIMEOUT, is_suspected)).unwrap();
+    let health =
+        block_in_place(|| testbed.client.wait_for_health("suspect", PROCESS_TIMEOUT, is_suspected)).unwrap();
     assert_eq!((&health["server_name"], health["reason"].is_string()), (&server.clone().into(), true));
     assert_eq!(testbed.engine.get("/health", &[]).await.status, StatusCode::OK, "it may come back");
     testbed.server.process().signal("CONT").unwrap();
@@ -157,7 +170,8 @@ async fn status_and_health_tell_of_pulls_by_their_images() {
 
     block_in_place(|| testbed.server.stop()).unwrap();
     let is_down = |health: &Value| health["tunnel"] == "down";
-    let health = block_in_place(|| testbed.client.wait_for_health("be down", PROCESS_TIMEOUT, is_down)).unwrap();
+    let health =
+        block_in_place(|| testbed.client.wait_for_health("be down", PROCESS_TIMEOUT, is_down)).unwrap();
     assert_eq!(health["server_name"], server);
     let ended = |arguments: &[&str]| {
         let mut command = testbed.client.start_command_without_link(arguments).unwrap();

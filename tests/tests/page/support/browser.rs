@@ -52,13 +52,26 @@ impl Browser {
         command.args(["--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-no-reduced-motion"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--no-proxy-server"]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
-        command.env("HOME", profile.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.kill_on_drop(true).spawn().context("chromium is missing: scripts/test installs it")?;
+        command
+            .env("HOME", profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut process =
+            command.kill_on_drop(true).spawn().context("chromium is missing: scripts/test installs it")?;
         let input = process.stdin.take().context("no pipe")?;
         let output = BufReader::new(process.stdout.take().context("no pipe")?);
         let (session, complaints) = (None, Vec::new());
-        let mut browser =
-            Self { _process: process, input, output, session, next_id: 0, complaints, events: None, _profile: profile };
+        let mut browser = Self {
+            _process: process,
+            input,
+            output,
+            session,
+            next_id: 0,
+            complaints,
+            events: None,
+            _profile: profile,
+        };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", attach).await?;
@@ -75,12 +88,16 @@ impl Browser {
         let Look { width, language, is_dark } = look;
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", metrics).await?;
-        let scheme = json!({ "name": "prefers-color-scheme", "value": if is_dark { "dark" } else { "light" } });
+        let scheme =
+            json!({ "name": "prefers-color-scheme", "value": if is_dark { "dark" } else { "light" } });
         self.call("Emulation.setEmulatedMedia", json!({ "features": [scheme] })).await?;
         let agent = json!({ "userAgent": "Mozilla/5.0 docxy-tests", "acceptLanguage": language });
         self.call("Network.setUserAgentOverride", agent).await?;
         self.call("Page.navigate", json!({ "url": url })).await?;
-        self.wait_for("document.readyState === 'complete' && document.querySelector('#line-title').textContent !== ''").await
+        self.wait_for(
+            "document.readyState === 'complete' && document.querySelector('#line-title').textContent !== ''",
+        )
+        .await
     }
 
     /// Closes the page, and with it its connections.
@@ -130,10 +147,9 @@ impl Browser {
             " " => (32, " "),
             _ => bail!("no such key: {key}"),
         };
-        let key = |kind: &str| {
-            json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text })
-        };
-        self.call("Input.dispatchKeyEvent", key(if text.is_empty() { "rawKeyDown" } else { "keyDown" })).await?;
+        let key = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+        self.call("Input.dispatchKeyEvent", key(if text.is_empty() { "rawKeyDown" } else { "keyDown" }))
+            .await?;
         self.call("Input.dispatchKeyEvent", key("keyUp")).await.map(drop)
     }
 
