@@ -133,7 +133,7 @@ async fn status_and_health_tell_of_pulls_by_their_images() {
     let path = format!("/v2/library/big/blobs/{}", layer.digest());
     let mut body = testbed.engine.begin(http::Method::GET, &path, &[agent]).await.into_body();
     body.frame().await.unwrap().unwrap();
-    let arrives = |health: &Value| health["pulls"][0]["bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20);
+    let arrives = |health: &Value| health["pulls"][0]["bytes"].as_u64().is_some_and(|bytes| bytes > 64 << 10);
     let health = block_in_place(|| testbed.client.wait_for_health("pull", PROCESS_TIMEOUT, arrives)).unwrap();
     let pull = &health["pulls"][0];
     assert_eq!((&pull["image"], &pull["engine"]), (&"docker.io/library/big:latest".into(), &"docker".into()));
