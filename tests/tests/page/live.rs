@@ -16,7 +16,7 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
     let mut testbed = Testbed::new().await?;
     let image = testbed.publish("team/app", 7, 5, 20 << 20)?;
     let layer = image.platform("amd64").unwrap().layers[2].blob.digest().hex().to_owned();
-    testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: 2 << 20 }).on(&layer));
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Cdn }).on(&layer));
     let mut browser = Browser::start().await?;
     browser.open(&testbed.url(), LAPTOP).await?;
     browser.wait_for("document.querySelector('#state').textContent === 'Connected'").await?;
@@ -24,7 +24,7 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
 
     let pull = testbed.pull("team/app");
     browser.wait_for(&format!("{PULL}?.querySelectorAll('.layers li').length === 5")).await?;
-    // All but the layer that has stalled.
+    // All but the layer that does not come.
     browser.wait_for(&format!("{PULL}.querySelectorAll('.layers progress.done').length === 4")).await?;
     let text = browser.text(&format!("{PULL}.innerText")).await?;
     for words in ["docker.io/team/app:1", "docker", "linux/amd64", "4 of 5 layers", "of 20.0 MiB"] {

@@ -60,15 +60,8 @@ impl Browser {
         let input = process.stdin.take().context("no pipe")?;
         let output = BufReader::new(process.stdout.take().context("no pipe")?);
         let (session, complaints) = (None, Vec::new());
-        let mut browser = Self {
-            _process: process,
-            input,
-            output,
-            session,
-            next_id: 0,
-            complaints,
-            _profile: profile,
-        };
+        let mut browser =
+            Self { _process: process, input, output, session, next_id: 0, complaints, _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", attach).await?;
