@@ -125,7 +125,7 @@ async fn status_and_health_tell_of_pulls_by_their_images() {
     let layer: Blob = image.platform("amd64").unwrap().layers[0].blob.clone();
     testbed.hub.faults().arm(Rule::once(Fault::StallAt { byte: 2 << 20 }).on(layer.digest().hex()));
     let agent = ("user-agent", "docker/29.1.0");
-    let manifest = image.platform("amd64").unwrap().manifest.digest().to_string();
+    let manifest = image.platform("amd64").unwrap().manifest.digest.to_string();
     for reference in ["latest", &manifest] {
         let path = format!("/v2/library/big/manifests/{reference}");
         assert_eq!(testbed.engine.get(&path, &[ANY, agent]).await.status, StatusCode::OK);
