@@ -3,13 +3,11 @@
 
 use super::Snapshot;
 use super::engines::Engines;
-use super::history::History;
 use crate::gateway::Gateway;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +33,6 @@ pub(crate) type EventStream = StreamBody<BoxStream<'static, Result<Frame<Bytes>,
 pub(crate) struct Board {
     gateway: Gateway,
     address: SocketAddr,
-    history: Mutex<History>,
     engines: Engines,
     /// The last event.
     events: watch::Sender<Bytes>,
@@ -50,7 +47,6 @@ impl Board {
         Self {
             gateway,
             address,
-            history: Mutex::default(),
             engines: Engines::default(),
             events: watch::Sender::default(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
@@ -59,14 +55,12 @@ impl Board {
         }
     }
 
-    /// Takes the samples, and publishes while somebody watches. Never ends.
+    /// Publishes while somebody watches. Never ends.
     pub(crate) async fn run(&self) -> Infallible {
-        let (mut sample, mut publish) = (interval(Duration::from_secs(1)), interval(PUBLISH_INTERVAL));
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut publish = interval(PUBLISH_INTERVAL);
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = sample.tick() => self.history.lock().sample(&self.gateway.servers()),
                 _ = publish.tick(), if self.events.receiver_count() > 0 => self.publish(),
                 () = self.joined.notified() => {}
             }
@@ -81,7 +75,7 @@ impl Board {
             address: self.address.to_string(),
             line: self.gateway.tunnel_state(),
             servers: self.gateway.servers(),
-            history: self.history.lock().seconds(),
+            history: self.gateway.line().received(),
             pulls,
             finished,
             quota: self.gateway.rate_limits(),
