@@ -4,8 +4,7 @@
 
 use crate::gateway::{LineState, ReportedLimit, ServerReport, WaitsFor};
 use crate::pulls::{Finished, LayerState, Outcome, PullReport};
-use crate::recent_errors::RecentError;
-use crate::status::Snapshot;
+use crate::status::{RecentError, Snapshot};
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -87,7 +86,7 @@ fn pull_lines(pull: &PullReport, is_drawn: bool, now: Timestamp) -> Vec<String> 
         }
     }
     text += &format!(", {}/s", BinaryBytes(pull.bytes_per_second));
-    if let Some(left) = pull.seconds_left {
+    if let Some(left) = pull.seconds_left.filter(|left| *left > 0) {
         text += &format!(", {} left", HumanDuration(Duration::from_secs(left)));
     }
     let mut lines =

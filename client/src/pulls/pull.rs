@@ -138,7 +138,9 @@ impl Pull {
             Target::Blob(digest) => self.blob(digest),
             Target::Tag(_) | Target::Manifest(_) => None,
         };
-        blob.map(|blob| self.blobs[blob].is_requested = true);
+        if let Some(blob) = blob {
+            self.blobs[blob].is_requested = true;
+        }
         self.transfers.insert(transfer, blob);
     }
 

@@ -1,5 +1,7 @@
 //! Makes the snapshots, and sends them to those who watch: the same bytes to all, at most four times a second, and only
 //! if something has changed.
+//!
+//! Must never make one while nobody watches, or one for each watcher.
 
 use super::Snapshot;
 use super::engines::Engines;
@@ -13,14 +15,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum number of watchers. Their connections are none of the engines'.
 const WATCHERS_MAX: usize = 16;
 
-/// The time between two snapshots.
+/// The time between two snapshots, at least.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// It is this many times as long as a snapshot takes, so that many pulls cost no more than a fiftieth of a processor.
+const PUBLISH_INTERVAL_RATIO: u32 = 50;
 
 /// After this time without a change a watcher gets an empty comment: one that is gone shows by that.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -57,11 +62,14 @@ impl Board {
 
     /// Publishes while somebody watches. Never ends.
     pub(crate) async fn run(&self) -> Infallible {
-        let mut publish = interval(PUBLISH_INTERVAL);
-        publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Instant::now();
         loop {
             tokio::select! {
-                _ = publish.tick(), if self.events.receiver_count() > 0 => self.publish(),
+                () = sleep_until(due), if self.events.receiver_count() > 0 => {
+                    let begun = Instant::now();
+                    self.publish();
+                    due = Instant::now() + PUBLISH_INTERVAL.max(begun.elapsed() * PUBLISH_INTERVAL_RATIO);
+                }
                 () = self.joined.notified() => {}
             }
         }

@@ -1,7 +1,7 @@
 //! What the page and `docxy-client status` show: one [`Snapshot`] of everything, which a running client makes.
 //!
-//! [`Board`] makes it, and sends it to those who watch. [`read`](mod@read) gets it from a running client. Must never hold
-//! a secret, nor cost anything but a sample a second while nobody looks.
+//! `board` makes it, and sends it to those who watch; `read` gets it from a running client. Must never hold a secret, nor
+//! cost anything but a sample a second while nobody looks.
 
 mod board;
 mod engines;
@@ -13,7 +13,7 @@ pub(crate) use read::read;
 
 use crate::gateway::{ReportedLimit, ServerReport, TunnelState};
 use crate::pulls::{Finished, PullReport};
-use crate::recent_errors::RecentError;
+pub use crate::recent_errors::{Advice, RecentError};
 pub use engines::EngineReport;
 use serde::{Deserialize, Serialize};
 

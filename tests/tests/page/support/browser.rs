@@ -27,8 +27,6 @@ pub(crate) struct Browser {
     next_id: u64,
     /// Errors that the page has reported: exceptions, and what its policy refused.
     pub(crate) complaints: Vec<String>,
-    /// What the page gets in place of its events.
-    events: Option<String>,
     _profile: TempDir,
 }
 
@@ -62,16 +60,8 @@ impl Browser {
         let input = process.stdin.take().context("no pipe")?;
         let output = BufReader::new(process.stdout.take().context("no pipe")?);
         let (session, complaints) = (None, Vec::new());
-        let mut browser = Self {
-            _process: process,
-            input,
-            output,
-            session,
-            next_id: 0,
-            complaints,
-            events: None,
-            _profile: profile,
-        };
+        let mut browser =
+            Self { _process: process, input, output, session, next_id: 0, complaints, _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", attach).await?;
@@ -105,11 +95,12 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": "about:blank" })).await.map(drop)
     }
 
-    /// Gives the page these events in place of the client's, from the next load on.
+    /// Gives the page this snapshot in place of the client's events, from the next load on.
     pub(crate) async fn fake_events(&mut self, snapshot: &Value) -> Result<()> {
-        self.events = Some(format!("data: {snapshot}\n\n"));
-        let patterns = json!({ "patterns": [{ "urlPattern": "*/api/events" }] });
-        self.call("Fetch.enable", patterns).await.map(drop)
+        let data = Value::String(snapshot.to_string());
+        let act = format!("setTimeout(() => this.onmessage({{ data: {data} }}))");
+        let source = format!("window.EventSource = class {{ constructor() {{ {act} }} close() {{}} }}");
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await.map(drop)
     }
 
     /// The value of an expression, or of its promise.
@@ -189,11 +180,6 @@ impl Browser {
     }
 
     async fn call(&mut self, method: &str, parameters: Value) -> Result<Value> {
-        let id = self.send(method, parameters).await?;
-        timeout(TIMEOUT, self.answer(id)).await.with_context(|| format!("no answer to {method}"))?
-    }
-
-    async fn send(&mut self, method: &str, parameters: Value) -> Result<u64> {
         self.next_id += 1;
         let mut call = json!({ "id": self.next_id, "method": method, "params": parameters });
         if let Some(session) = self.session.as_ref().filter(|_| !method.starts_with("Browser.")) {
@@ -202,7 +188,8 @@ impl Browser {
         let mut bytes = serde_json::to_vec(&call)?;
         bytes.push(0);
         self.input.write_all(&bytes).await?;
-        Ok(self.next_id)
+        let answer = timeout(TIMEOUT, self.answer(self.next_id)).await;
+        answer.with_context(|| format!("no answer to {method}"))?
     }
 
     async fn answer(&mut self, id: u64) -> Result<Value> {
@@ -219,14 +206,6 @@ impl Browser {
                 Some("Runtime.exceptionThrown") => self.complaints.push(message["params"].to_string()),
                 Some("Log.entryAdded") if message["params"]["entry"]["source"] == "security" => {
                     self.complaints.push(message["params"].to_string());
-                }
-                Some("Fetch.requestPaused") => {
-                    let body = STANDARD.encode(self.events.as_deref().unwrap_or_default());
-                    let response = json!({
-                        "requestId": message["params"]["requestId"], "responseCode": 200, "body": body,
-                        "responseHeaders": [{ "name": "content-type", "value": "text/event-stream" }],
-                    });
-                    self.send("Fetch.fulfillRequest", response).await?;
                 }
                 _ => {}
             }

@@ -1,6 +1,9 @@
 //! Client, server and stand-in on this machine's loopback, and an engine that pulls as docker does.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use docxy_tests::{
 use futures_util::future::try_join_all;
 use http::{Request, header};
 use http_body_util::{BodyExt as _, Empty};
-use hub_stand_in::{Hub, HubConfig, Image, ImageSpec};
+use hub_stand_in::{Hub, HubConfig, Image, ImageSpec, PullLimit, PullLimits};
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use serde_json::Value;
 use tokio::task::block_in_place;
@@ -25,7 +28,10 @@ pub(crate) struct Testbed {
 
 impl Testbed {
     pub(crate) async fn new() -> Result<Self> {
-        let hub = Hub::start(HubConfig::default()).await?;
+        // More than two hundred pulls.
+        let limit = PullLimit { pulls: 1000, window: Duration::from_secs(3600) };
+        let limits = PullLimits { anonymous: Some(limit), account: None };
+        let hub = Hub::start(HubConfig { pull_limits: limits, ..HubConfig::default() }).await?;
         let api = format!("https://{}", hub.names().registry);
         let resolve = hub.resolve_table().into_iter().collect();
         let upstream = Upstream { api, ca: hub.ca_file().to_owned(), resolve, account: None };
@@ -44,10 +50,10 @@ impl Testbed {
     }
 
     /// Publishes an image with this many layers, and so many bytes in all, as `REPOSITORY:1`.
-    pub(crate) fn publish(&self, repository: &str, seed: u64, layers: u64, len: u64) -> Result<()> {
+    pub(crate) fn publish(&self, repository: &str, seed: u64, layers: u64, len: u64) -> Result<Image> {
         let image = Image::from_spec(ImageSpec { seed, layers, len })?;
         self.hub.store().publish(repository, "1", &image);
-        Ok(())
+        Ok(image)
     }
 
     /// Pulls `REPOSITORY:1` in the background.
