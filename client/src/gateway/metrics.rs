@@ -3,6 +3,7 @@
 //! Must never have a label with an image, an account or a host that an engine names: `registry` is one that a server
 //! serves, and all other labels are words of this program.
 
+use super::report::LineState;
 use super::{Gateway, WaitsFor};
 use crate::counters::LegBytes;
 use docxy_host::metrics::MetricsWriter;
@@ -44,14 +45,19 @@ impl Gateway {
     fn write_servers(&self, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
         let is_up = f64::from(u8::from(self.tunnel_state().session.is_some()));
         metrics.gauge("docxy_client_tunnel_up", "Whether requests can be sent", is_up)?;
-        let mut states = BTreeMap::from(
-            ["up", "silent", "connecting", "down", "refused", "spare"].map(|state| (state, 0_u32)),
-        );
-        for server in self.servers() {
-            *states.entry(server.state).or_default() += 1;
-        }
-        let states =
-            states.into_iter().map(|(state, count)| ([("state", state.to_owned())], f64::from(count)));
+        let servers = self.servers();
+        let states = [
+            LineState::Up,
+            LineState::Suspected,
+            LineState::Connecting,
+            LineState::Down,
+            LineState::Refused,
+            LineState::Spare,
+        ]
+        .map(|state| {
+            let count = servers.iter().filter(|server| server.state == state).count();
+            ([("state", state.to_string())], count as f64)
+        });
         metrics.gauges("docxy_client_servers", "Joined servers by state", states)
     }
 

@@ -37,7 +37,7 @@ use crate::pulls::Wanted;
 use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
-use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
+use crate::tunnel::{Line, LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_host::blob_store::BlobStore;
@@ -174,6 +174,11 @@ impl Gateway {
         let served: BTreeSet<_> =
             welcomes.flat_map(|(welcome, _)| welcome.registries.iter().cloned()).collect();
         served.into_iter().collect()
+    }
+
+    /// What the line was like in the last minutes.
+    pub(crate) const fn line(&self) -> &Line {
+        self.context.tunnel.line()
     }
 
     /// The tasks of this process. A number that keeps growing is a leak.

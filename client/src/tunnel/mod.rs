@@ -27,7 +27,7 @@ pub use config::{
 };
 pub use contact::{Contact, contact};
 pub use deadline::Deadline;
-pub use line::{Line, LineSample};
+pub use line::Line;
 pub use need::Need;
 pub(crate) use probe::{EchoError, ProbeError, ProbedSession, ServerProbe};
 pub(crate) use range_habits::RangeHabits;

@@ -107,17 +107,15 @@ impl Session {
         Carried { received, is_loaded: self.segment_budget.is_loaded() }
     }
 
-    /// Counts what it has carried since it was last counted. Returns the bytes sent and received since then.
-    pub(super) fn count_bytes(&self, events: &TunnelEvents) -> (u64, u64) {
+    /// Counts what it has carried since it was last counted.
+    pub(super) fn count_bytes(&self, events: &TunnelEvents) {
         let path = self.transport.path();
         let mut counted = self.beside.counted.lock();
         let (sent, received) = *counted;
         *counted = (path.bytes_sent.max(sent), path.bytes_received.max(received));
-        let more = (counted.0 - sent, counted.1 - received);
         let leg = events.leg(self.transport.leg());
-        leg.sent.add(more.0);
-        leg.received.add(more.1);
-        more
+        leg.sent.add(counted.0 - sent);
+        leg.received.add(counted.1 - received);
     }
 
     /// The session that is on trial beside this one, and which of them new parts of large bodies are for. Cheap while

@@ -45,7 +45,7 @@ async fn pull(testbed: &Testbed) -> String {
 async fn a_pull_is_followed_through_both_logs_by_its_trace_id() {
     let (mut testbed, _) = observed(&["--log-format", "json"]).await;
     pull(&testbed).await;
-    let ended = |process: &mut Process| {
+    let ended = |process: &Process| {
         let ended = lines(process).into_iter().find(|line| line["event"] == "pull_end");
         Ok(ended)
     };

@@ -80,7 +80,7 @@ fn prometheus(dir: &Path, targets: [SocketAddr; 2]) -> (Process, HttpClient) {
     command.arg(format!("--storage.tsdb.path={}", dir.join("data").display()));
     command.arg(format!("--web.listen-address={address}"));
     let mut process = Process::spawn("prometheus", command, dir).unwrap();
-    let listens = |process: &mut Process| Ok(process.listening()?.contains(&address).then_some(()));
+    let listens = |process: &Process| Ok(process.listening()?.contains(&address).then_some(()));
     block_in_place(|| process.wait_for("listen", PROCESS_TIMEOUT, listens)).unwrap();
     (process, HttpClient::at(address))
 }
