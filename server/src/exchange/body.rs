@@ -7,6 +7,7 @@ use crate::admission::Permit;
 use crate::streams::{ChunkWriter, ResponseStream};
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
+use docxy_protocol::congestion::Measured;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
@@ -28,6 +29,15 @@ pub(super) enum BodyError {
 /// A body of at most this many bytes is a small response: it waits for no slot of the send budget. It is a config,
 /// and few layers.
 const SMALL_BODY_BYTES_MAX: u64 = 16 * 1024;
+
+/// What a session holds for sending, at most, in bandwidth-delay products of its path: the window of a client that knows
+/// the rate (see [`docxy_protocol::bulk_window`]), and half as much more, since the client may take it for higher. While the
+/// rate grows, the client's window is 16, and the server would only fetch early what it cannot send yet. (Measured at 100
+/// Mbit/s and 200 ms: the server's memory is 39 in place of 61 MiB at most.)
+const HELD_BDPS: f64 = 9.0;
+
+/// The same in bytes, at least: a client's window on a fast and short path.
+const HELD_BYTES_MIN: f64 = 16.0 * 1024.0 * 1024.0;
 
 /// How long a registry may be silent while the stream of its body occupies a slot. In this time the client has most
 /// likely received what was written.
@@ -154,12 +164,41 @@ async fn ensure_slot(
     permit: &Permit,
 ) -> Result<(), BodyError> {
     if stream.slot.is_none() {
-        stream.slot = Some(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+        // A body goes on, whatever the others hold.
+        let most = if outgoing.undelivered.is_empty() {
+            None
+        } else {
+            held_segments(outgoing.congestion.measured())
+        };
+        let slot = outgoing.budget.slot(most.unwrap_or(usize::MAX));
+        stream.slot = Some(write_in_time(permit, async { Ok(slot.await) }).await?);
     }
     Ok(())
+}
+
+/// How many segments a session holds on this path, at most. `None` if too little is known of it.
+fn held_segments(measured: Measured) -> Option<usize> {
+    let bdp = measured.rate?.bytes_per_second() * measured.min_rtt?.as_secs_f64();
+    Some(((bdp * HELD_BDPS).max(HELD_BYTES_MIN) / f64::from(SEGMENT_BYTES)).ceil() as usize)
 }
 
 /// The bytes of a body that has not ended yet.
 fn or_ended_early(chunk: Option<Bytes>) -> Result<Bytes, UpstreamError> {
     chunk.ok_or_else(|| UpstreamError::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::congestion::Rate;
+
+    #[test]
+    fn a_session_holds_nine_bandwidth_delay_products() {
+        let held = |mbit: u64, ms: u64| {
+            let rate = Rate::from_bits_per_second(mbit * 1_000_000).ok();
+            held_segments(Measured { rate, min_rtt: Some(Duration::from_millis(ms)), ..Measured::default() })
+        };
+        assert_eq!([held(100, 200), held(300, 200), held(1000, 1)], [Some(43), Some(129), Some(32)]);
+        assert_eq!(held_segments(Measured::default()), None);
+    }
 }

@@ -14,6 +14,7 @@ use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, R
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
@@ -47,6 +48,7 @@ pub(crate) struct Resources<'a> {
     pub(crate) admission: &'a Arc<ClientAdmission>,
     pub(crate) queue: &'a FairQueue,
     pub(crate) budget: &'a Arc<BudgetShare>,
+    pub(crate) congestion: &'a Handle,
 }
 
 /// Where a body goes.
@@ -54,6 +56,7 @@ struct Outgoing<'a> {
     segments: ExchangeSegments,
     queue: &'a FairQueue,
     budget: &'a Arc<BudgetShare>,
+    congestion: &'a Handle,
     undelivered: &'a Undelivered,
 }
 
@@ -77,8 +80,8 @@ pub(crate) async fn run(
         }
     };
     tokio::pin!(cancelled);
-    let Resources { admission, queue, budget } = resources;
-    let outgoing = Outgoing { segments, queue, budget, undelivered: &undelivered };
+    let Resources { admission, queue, budget, congestion } = resources;
+    let outgoing = Outgoing { segments, queue, budget, congestion, undelivered: &undelivered };
     let outcome = tokio::select! {
         outcome = respond(&request, stream, outgoing, admission, upstream) => outcome,
         // Dropping the future closes the connection to the registry or CDN.

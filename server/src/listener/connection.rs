@@ -16,6 +16,7 @@ use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use bytes::Bytes;
 use docxy_host::log_rate_limit::LogLimits;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{
     CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader, Welcome,
 };
@@ -199,6 +200,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
         budget: Arc::clone(&registration.budget),
+        congestion: session.congestion().clone(),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
@@ -296,6 +298,7 @@ struct ConnectionContext {
     segments: SegmentStreams,
     queue: FairQueue,
     budget: Arc<BudgetShare>,
+    congestion: Handle,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -382,8 +385,8 @@ async fn run_exchange(
         repository = request.operation.repository().map(tracing::field::display),
     );
     async {
-        let ConnectionContext { admission, queue, budget, shared, .. } = client;
-        let resources = Resources { admission, queue, budget };
+        let ConnectionContext { admission, queue, budget, congestion, shared, .. } = client;
+        let resources = Resources { admission, queue, budget, congestion };
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
