@@ -77,16 +77,15 @@ impl LayerStreams<'_> {
 impl LayerStart<'_> {
     /// Sends the bytes that the streams are for. Returns how many were sent.
     async fn send(self, resources: Resources<'_>, prefetch: &Prefetch<'_>) -> u64 {
-        let Resources { admission, budget, .. } = resources;
         let Self { layer, streams } = self;
         let length = layer.size.min(streams.len() as u64 * u64::from(SEGMENT_BYTES));
-        let Some(Ok(permit)) = admission.acquire().now_or_never() else { return 0 };
+        let Some(Ok(permit)) = resources.admission.acquire().now_or_never() else { return 0 };
         let response = prefetch.fetch_layer(layer, length).await;
         let Some(mut download) = response.and_then(|response| beginning(response, layer.size)) else {
             return 0;
         };
         let undelivered = Undelivered::default();
-        let mut body = SegmentedBody::new(&mut download, budget, &permit);
+        let mut body = SegmentedBody::new(&mut download, resources, &undelivered, &permit);
         let mut sent = 0;
         for (mut stream, turn) in streams {
             let bytes = u64::from(SEGMENT_BYTES).min(length - sent);

@@ -15,6 +15,7 @@ use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, R
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
@@ -50,6 +51,7 @@ pub(crate) struct Resources<'a> {
     pub(crate) admission: &'a Arc<ClientAdmission>,
     pub(crate) queue: &'a FairQueue,
     pub(crate) budget: &'a Arc<BudgetShare>,
+    pub(crate) congestion: &'a Handle,
 }
 
 /// Where a body goes.

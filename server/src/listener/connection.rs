@@ -17,6 +17,7 @@ use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, S
 use bytes::Bytes;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::metrics::BUSY_BYTES_MIN;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{
     CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader, Welcome,
 };
@@ -202,6 +203,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
         budget: Arc::clone(&registration.budget),
+        congestion: session.congestion().clone(),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
@@ -299,6 +301,7 @@ struct ConnectionContext {
     segments: SegmentStreams,
     queue: FairQueue,
     budget: Arc<BudgetShare>,
+    congestion: Handle,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -387,8 +390,8 @@ async fn run_exchange(
         trace_id = request.trace.is_some().then(|| tracing::field::display(request.trace)),
     );
     async {
-        let ConnectionContext { admission, queue, budget, shared, .. } = client;
-        let resources = Resources { admission, queue, budget };
+        let ConnectionContext { admission, queue, budget, congestion, shared, .. } = client;
+        let resources = Resources { admission, queue, budget, congestion };
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);

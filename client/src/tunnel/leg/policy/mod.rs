@@ -29,9 +29,9 @@ const HEAD_START_MIN: Duration = Duration::from_millis(100);
 /// The longest one. Longer round trips were not seen on a path that works.
 const HEAD_START_MAX: Duration = Duration::from_secs(1);
 
-/// The same after a session was lost that had worked: the first packet of a handshake is sent again after 0.3 s, and
-/// has a round trip of 0.3 s to be answered. So one lost packet is no reason to leave a leg.
-const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(600);
+/// The same after a session was lost that had worked: the first packet of a handshake is sent again after 0.3 s, and is
+/// answered a round trip later, when TCP still needs another one. So one lost packet is no reason to leave a leg.
+const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(300);
 
 /// A plateau below this part of what the path has shown is a reason for a trial. Pulls from one registry vary by a
 /// third from one to the next; a policer or a broken route takes more than half.
