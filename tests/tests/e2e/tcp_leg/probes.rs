@@ -67,16 +67,26 @@ async fn http1_is_answered_in_all_its_forms() {
         let said = http1(server, pin, &sent).await;
         assert_eq!(said.matches(" 404 Not Found\r\n").count(), answers, "{sent}{said}");
         assert_eq!(said.matches(BODY).count(), answers, "{sent}{said}");
-        assert_eq!(said.matches("date: ").count(), answers, "{said}");
+        assert_eq!(said.matches("Date: ").count(), answers, "{said}");
     }
     let said = http1(server, pin, &format!("HEAD / HTTP/1.1\r\n{close}\r\n")).await;
     assert!(said.starts_with("HTTP/1.1 404 Not Found\r\n") && !said.contains(BODY), "{said}");
-    assert!(said.contains(&format!("content-length: {}\r\n", BODY.len())), "{said}");
-    let said = http1(server, pin, "nonsense\r\n\r\n").await;
-    assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-    let said =
-        http1(server, pin, &format!("GET / HTTP/1.1\r\n{close}x: {}\r\n\r\n", "y".repeat(64 << 10))).await;
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
+    assert!(said.contains(&format!("Content-Length: {}\r\n", BODY.len())), "{said}");
+    let huge = "y".repeat(64 << 10);
+    for (sent, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{close}a b: c\r\n\r\n"), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{close}x: {huge}\r\n\r\n"), "431 Request Header Fields Too Large"),
+    ] {
+        let said = http1(server, pin, &sent).await;
+        let expected = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{status}"
+        );
+        assert_eq!(said, expected, "{}", &sent[..sent.len().min(60)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
