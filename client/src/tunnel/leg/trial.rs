@@ -28,12 +28,12 @@ const LATER_GAIN_MIN: f64 = 1.25;
 /// direction.
 const EARLIER_SHARE_MIN: f64 = 0.9;
 
-/// Both ways together must have this many times the goodput, for a closer look at the one on trial: what it carries
-/// then does not come out of the other's.
+/// Both ways together must have this many times the goodput, as [`LATER_GAIN_MIN`], for a closer look at the one on
+/// trial: what it carries then does not come out of the other's.
 const COMMON_GAIN_MIN: f64 = 1.25;
 
-/// A share of the goodput with which QUIC beside TCP, or either beside a proxy, gets a closer look. Of a full link it gets about half; of the
-/// policed link of the ladder (20 of 100 Mbit/s) it gets 0.19.
+/// A share of the goodput with which QUIC beside TCP, or either beside a proxy, gets a closer look. Of a full link it
+/// gets about half; of the policed link of the ladder (20 of 100 Mbit/s) QUIC gets 0.19.
 const EARLIER_CONTENDS: f64 = 0.3;
 
 /// The time with load on both ways, at most, beside [`SHARED_ROUND_TRIPS`]. Kernel BBR needs 2 s at 200 ms to fill a
@@ -55,7 +55,8 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(3);
 /// A trial ends without a result if no body waits for bytes for this long: pauses between layers are shorter.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The time of a trial, at most. One whose bodies are too short for the other way ends without a result.
+/// The time of a trial, at most: with a round trip of a second, all its parts take 28 s. One whose bodies are too short
+/// for the other way ends without a result.
 const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The session that new parts of large bodies are requested on.

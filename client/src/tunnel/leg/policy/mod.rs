@@ -49,10 +49,11 @@ const HIGH_LOSS: f64 = 0.05;
 /// of this, once a day.
 const FIRST_LOOK_AFTER: Duration = Duration::from_secs(25);
 
-/// Moves that measurement may cause in [`MOVES_WINDOW`]. Those of a leg that broke count, and are never prevented.
+/// Moves that measurement may cause in [`MOVES_WINDOW`]: one away from a link that worsens, and one back when it mends.
+/// Those of a leg that broke count, and are never prevented. Simulated over days in suite `leg_policy`.
 const MOVES_MAX: usize = 2;
 
-/// The time over which moves are counted.
+/// The time over which moves are counted: that in which a link that worsens and mends must cost no more.
 const MOVES_WINDOW: Duration = Duration::from_secs(30 * 60);
 
 /// Bytes after which a session on a leg that came back without a trial has proven itself: more than any filter lets
