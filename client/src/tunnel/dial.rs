@@ -8,6 +8,7 @@ use super::config::{Congestion, ProxyChoice, Rates};
 use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
+use super::status::Refuser;
 use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
 use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
@@ -74,15 +75,19 @@ impl DialError {
         }
     }
 
-    /// Whether only a person can change it: another key answers, or another version, or a proxy refuses. Where something
-    /// at another host does not answer, that may be the server.
-    pub(super) fn is_permanent(&self) -> bool {
+    /// Who refuses, if only a person can change that: another key answers, or another version, or a proxy refuses. Where
+    /// something at another host does not answer, that may be the server.
+    pub(super) fn refuser(&self) -> Option<Refuser> {
         let mut all = Vec::new();
         self.collect(&mut all);
         let wrong: Vec<_> = all.iter().filter_map(|error| error.wrong_server()).collect();
         let may_be_server = |error: &&Self| matches!(error, Self::NoResponse { address, .. } if !wrong.contains(&address.ip()));
         let is_refusal = |error: &&Self| matches!(error, Self::Proxy(error) if error.failure.is_permanent());
-        if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
+        if wrong.is_empty() {
+            all.iter().all(is_refusal).then_some(Refuser::Proxy)
+        } else {
+            (!all.iter().any(may_be_server)).then_some(Refuser::Server)
+        }
     }
 
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
