@@ -17,6 +17,7 @@ use docxy_protocol::version::upgrade_server;
 use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -82,7 +83,7 @@ impl DialError {
         self.collect(&mut all);
         let wrong: Vec<_> = all.iter().filter_map(|error| error.wrong_server()).collect();
         let may_be_server = |error: &&Self| matches!(error, Self::NoResponse { address, .. } if !wrong.contains(&address.ip()));
-        let is_refusal = |error: &&Self| matches!(error, Self::Proxy(error) if error.failure.is_permanent());
+        let is_refusal = |error: &&Self| error.of_proxy().is_some_and(|error| error.failure.is_permanent());
         if wrong.is_empty() {
             all.iter().all(is_refusal).then_some(Refuser::Proxy)
         } else {
@@ -94,6 +95,17 @@ impl DialError {
         match self {
             Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
             error => all.push(error),
+        }
+    }
+
+    /// What the proxy says, if it is that. A connection by a proxy fails as one to the server does.
+    fn of_proxy(&self) -> Option<&ProxyError> {
+        match self {
+            Self::Proxy(error) => Some(error),
+            Self::Connect { source, .. } => {
+                source.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+            }
+            _ => None,
         }
     }
 
