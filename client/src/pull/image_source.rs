@@ -5,6 +5,7 @@
 use super::error::PullError;
 use crate::denied::AnonymousContent;
 use crate::gateway::TransferEvent;
+use crate::gateway::UsedAccount;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::digester::Digester;
@@ -128,7 +129,10 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
                     registry,
                     repository,
                     is_credential_withheld: false,
-                    account: self.login.as_ref().map(|login| login.user.clone()),
+                    account: self
+                        .login
+                        .as_ref()
+                        .map(|login| UsedAccount { user: login.user.clone(), retry_after: None }),
                 };
                 format!(": {}", content.denial(said.as_ref()))
             }

@@ -8,6 +8,7 @@ use super::config::{Congestion, ProxyChoice, Rates};
 use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
+use super::status::Refuser;
 use docxy_host::happy_eyeballs::RaceError;
 use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
@@ -15,6 +16,7 @@ use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -72,21 +74,36 @@ impl DialError {
         }
     }
 
-    /// Whether only a person can change it: another key answers, or another version, or a proxy refuses. Where something
-    /// at another host does not answer, that may be the server.
-    pub(super) fn is_permanent(&self) -> bool {
+    /// Who refuses, if only a person can change that: another key answers, or another version, or a proxy refuses. Where
+    /// something at another host does not answer, that may be the server.
+    pub(super) fn refuser(&self) -> Option<Refuser> {
         let mut all = Vec::new();
         self.collect(&mut all);
         let wrong: Vec<_> = all.iter().filter_map(|error| error.wrong_server()).collect();
         let may_be_server = |error: &&Self| matches!(error, Self::NoResponse { address, .. } if !wrong.contains(&address.ip()));
-        let is_refusal = |error: &&Self| matches!(error, Self::Proxy(error) if error.failure.is_permanent());
-        if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
+        let is_refusal = |error: &&Self| error.of_proxy().is_some_and(|error| error.failure.is_permanent());
+        if wrong.is_empty() {
+            all.iter().all(is_refusal).then_some(Refuser::Proxy)
+        } else {
+            (!all.iter().any(may_be_server)).then_some(Refuser::Server)
+        }
     }
 
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
         match self {
             Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
             error => all.push(error),
+        }
+    }
+
+    /// What the proxy says, if it is that. A connection by a proxy fails as one to the server does.
+    fn of_proxy(&self) -> Option<&ProxyError> {
+        match self {
+            Self::Proxy(error) => Some(error),
+            Self::Connect { source, .. } => {
+                source.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+            }
+            _ => None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::tunnel::dial::{
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason, Way};
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
-use crate::tunnel::status::TunnelStatus;
+use crate::tunnel::status::{Refuser, TunnelStatus};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
@@ -80,10 +80,10 @@ impl ServerSupervisor {
                 }
                 Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
                 // Later, the network may have changed, and what has answered is not the server.
-                Err(error) if self.lost_since.is_none() && error.is_permanent() => {
-                    SessionEnd::Hopeless(clean(error))
-                }
-                Err(error) => SessionEnd::Failed(clean(error)),
+                Err(error) => match error.refuser().filter(|_| self.lost_since.is_none()) {
+                    Some(by) => SessionEnd::Hopeless(by, clean(error)),
+                    None => SessionEnd::Failed(clean(error)),
+                },
             };
             if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
                 self.counters.disconnected(reason);
@@ -118,12 +118,12 @@ impl ServerSupervisor {
                     }
                     reason
                 }
-                SessionEnd::Hopeless(reason) => {
+                SessionEnd::Hopeless(by, reason) => {
                     if failures.admit(&reason, Instant::now()) {
                         tracing::warn!(server, %reason, "no tunnel; trying again");
                     }
                     self.next_port();
-                    self.set_status(TunnelStatus::Refused { reason });
+                    self.set_status(TunnelStatus::Refused { by, reason });
                     let delay = backoff.next_delay(down_since.elapsed(), random_fraction());
                     tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
                     continue;
@@ -131,7 +131,7 @@ impl ServerSupervisor {
                 SessionEnd::Refused(reason) => {
                     tracing::warn!(server, %reason, "the server refuses this client");
                     let reason = clean(format_args!("{server} refuses this client: {reason}"));
-                    self.set_status(TunnelStatus::Refused { reason });
+                    self.set_status(TunnelStatus::Refused { by: Refuser::Server, reason });
                     tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
                     continue;
                 }
