@@ -8,7 +8,6 @@ use docxy_protocol::platform::Platform;
 use docxy_protocol::request::TraceId;
 use docxy_protocol::text::{CleanText, clean};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// Digests of one pull, at most: those of some hundred images with all platforms. Others belong to it by their repository.
