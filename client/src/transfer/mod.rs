@@ -150,7 +150,7 @@ impl Transfer {
         let bytes = start..length.map_or(u64::MAX, |length| start + length);
         let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
         let source = ResumableBody::new(start, Some(part), source, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: None, writer };
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer };
         Self::of(length, body, guard, context.counters.clone())
     }
 
@@ -158,11 +158,13 @@ impl Transfer {
     pub(crate) fn of_shared(context: &TransferContext, reader: SharedReader, guard: TransferGuard) -> Self {
         let (bytes, stored) = (reader.bytes().clone(), reader.stored().clone());
         let is_whole = bytes == (0..stored.size());
-        let verifier = is_whole.then(|| BlobVerifier::new(stored.key().digest.clone(), Some(bytes.end)));
+        let needs_verifier = is_whole && !stored.is_verified();
+        let verifier =
+            needs_verifier.then(|| BlobVerifier::new(stored.key().digest.clone(), Some(bytes.end)));
         let guard = Arc::new(guard);
         let part = Part::shared(bytes.end, reader);
         let source = ResumableBody::new(bytes.start, Some(part), None, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: Some(stored), writer: None };
+        let body = VerifiedBody { source, verifier, stored: Some(stored), is_whole, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
@@ -184,7 +186,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::missing(bytes.end));
         let source = ResumableBody::new(bytes.start, part, Some(source), Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: None, writer: None };
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
@@ -194,7 +196,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
         let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier: None, stored: None, writer: None };
+        let body = VerifiedBody { source, verifier: None, stored: None, is_whole: false, writer: None };
         Self::of(length, body, guard, TransferCounters::default())
     }
 

@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
-/// Maximum number of bytes of one read, as of a response.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// Maximum number of bytes of one read from the disk: a chunk of the store.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Missing ranges that a reader claims at once. The next ones are begun while the first one is read.
 const CLAIMS_MAX: usize = 3;

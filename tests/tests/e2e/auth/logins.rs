@@ -14,7 +14,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, basic},
     scripted_registry::{DIGEST, NAME, ScriptedRegistry, reply},
-    testbed::ALICE,
+    testbed::{ALICE, bytes},
     two_registries::{OTHER, TwoRegistries, other_image},
 };
 
@@ -53,7 +53,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
-    let two = TwoRegistries::new().await;
+    let two = TwoRegistries::with(OTHER, &["--cache-size", "1 GB"]).await;
     let (client, engine) = (&two.testbed.client, &two.testbed.engine);
     assert_eq!(manifest(engine, &[]).await.status, StatusCode::UNAUTHORIZED);
     let refused = login(client, OTHER, "not-her-password");
@@ -96,9 +96,9 @@ async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
         let hex = digest.trim_start_matches("sha256:").as_bytes();
         assert!(files.iter().all(|file| !contains(file, hex)), "{digest} is named on disk");
     }
-    let bytes = image.manifests().map(|manifest| &manifest.bytes[..]);
-    for part in bytes {
-        assert!(files.iter().all(|file| !contains(file, part)), "a manifest is on disk");
+    let manifests = image.manifests().map(|manifest| manifest.bytes.to_vec());
+    for part in manifests.chain(image.blobs().map(bytes)) {
+        assert!(files.iter().all(|file| !contains(file, &part)), "a manifest or a blob is on disk");
     }
     let to_hub = hub.request_log().snapshot();
     assert!(to_hub.iter().all(|entry| entry.authorization_scheme() != Some("Basic")), "{to_hub:#?}");
