@@ -94,13 +94,13 @@ impl Metadata {
         self.rate_limits.observe_response(&request.registry, headers);
         if status == StatusCode::OK {
             self.policy.observe_tag(request, headers);
+            self.policy.observe_pull(request, &self.cache);
         }
     }
 
     /// Receives and stores the content after a response. Requests for it wait meanwhile.
     pub(crate) fn receive_prefetch(&self, request: &Request, prefetch: oneshot::Receiver<PrefetchStream>) {
         let (Some(scope), Some(hint)) = (CacheScope::of(request), &request.prefetch) else { return };
-        self.policy.observe_pull(&scope, &self.cache);
         let guard = self.in_flight.open(scope.clone(), hint.clone());
         tokio::spawn(prefetch::receive(
             prefetch,

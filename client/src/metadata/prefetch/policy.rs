@@ -115,10 +115,13 @@ impl PrefetchPolicy {
         Some(PrefetchHint { platform, small_blobs: true, known, layer_segments })
     }
 
-    /// Remembers that an engine has begun to pull from a repository. It may have the image already, or a new tag may share
-    /// its first layers with another, so layers come ahead once.
-    pub(crate) fn observe_pull(&self, scope: &CacheScope, cache: &ContentCache) {
-        cache.put(&pulled_key(scope), &PULLED);
+    /// Remembers from which public repository an engine has begun to pull. It may have the image already, or a new tag may
+    /// share its first layers with another, so layers come ahead once.
+    pub(crate) fn observe_pull(&self, request: &Request, cache: &ContentCache) {
+        let scope = CacheScope::of(request).filter(CacheScope::is_public);
+        if let (Some(scope), Some(_)) = (scope, &request.prefetch) {
+            cache.put(&pulled_key(&scope), &PULLED);
+        }
     }
 }
 
@@ -307,7 +310,11 @@ mod tests {
             assert!(allows_layers(method, "latest", public()).await, "{method:?}");
             assert!(!allows_layers(method, "latest", token()).await, "{method:?}");
         }
-        policy.observe_pull(&here(&image()[0]).scope, &cache);
+        let mut pull = request(DOCKERD, Method::Head, "latest");
+        policy.observe_pull(&pull, &cache);
+        assert!(allows_layers(Method::Head, "latest", public()).await, "it was no pull");
+        pull.prefetch = policy.hint_for(&pull, &cache).await;
+        policy.observe_pull(&pull, &cache);
         assert!(!allows_layers(Method::Head, "latest", public()).await, "the engine may have it");
     }
 }

@@ -242,7 +242,7 @@ async fn layers_come_ahead_on_the_segment_streams_of_a_public_image() {
     let mut testbed = Testbed::new().await;
     let wire_client = WireClient::of(&mut testbed).await;
     let sizes = [SEGMENT + 1000, 300_000, 3 * SEGMENT - 100_000];
-    let layers = (1..).zip(sizes).map(|(seed, length)| Layer::of_noise("data", seed, length));
+    let layers = (1..).zip(sizes).map(|(seed, length)| Layer::of_noise("data", seed, length as u64));
     let layers: Vec<_> = layers.collect::<Result<_, _>>().unwrap();
     let image = Image::build(|_| Ok(layers.clone())).unwrap();
     testbed.hub.store().publish(HELLO, "latest", &image);
