@@ -3,6 +3,5 @@
 mod invitation;
 mod revocation;
 
-pub(crate) use invitation::InviteError;
-pub(crate) use invitation::{add_client, invite, new_link};
+pub(crate) use invitation::{InviteError, add_client, invite, new_link};
 pub(crate) use revocation::revoke;
