@@ -46,6 +46,9 @@ pub(crate) struct Options {
 /// The arguments of a client that keeps layers.
 pub(crate) const KEEPING: &str = "--cache-size=20 GB";
 
+/// What engines do with a layer.
+type Case = fn(&mut Scene) -> Result<()>;
+
 /// What has crossed, as a share of the layer.
 #[derive(Serialize)]
 struct Crossed {
@@ -70,7 +73,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
     let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[&content])?;
     let mut results = Results::default();
+<<<<<<< HEAD
     let cases: [Case; 4] = [
+=======
+    let cases: [(_, _, Case); 4] = [
+>>>>>>> layers
         ("client killed with -9 at 60 %, pulled again", "<= 0.41", killed),
         ("second engine", "0", second_engine),
         ("eight engines at once", "<= 1.02", eight_engines),
