@@ -22,7 +22,7 @@
 //! unused. If a body is aborted, [`ChunkHeader::Aborted`](chunk::ChunkHeader::Aborted) and a fault follow
 //! instead of the end, and the segment that was being sent ends early.
 //!
-//! After a manifest's response, the server may send prefetched items: see [`prefetch`].
+//! After a manifest's response, the server may send prefetched items and segments of layers: see [`prefetch`].
 
 mod auth;
 pub mod backoff;
@@ -39,6 +39,8 @@ pub use auth::{authorization, challenge, scope, secret, token, token_response};
 pub use exchange::{
     bulk_window, chunk, error_body, fault, patience, prefetch, reply, request, route, segment, token_origins,
 };
-pub use fields::{accept, content_range, headers, rate_limit, retry_after, uri, user_agent, web_link};
+pub use fields::{
+    accept, byte_range, content_range, headers, rate_limit, retry_after, uri, user_agent, web_link,
+};
 pub use oci::{digester, image_name, listing_query, manifest, name, platform};
 pub use tunnel::{control, frame, identity, link, tls, version};

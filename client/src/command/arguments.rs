@@ -2,6 +2,7 @@
 //!
 //! A link is a secret: nothing here prints one, even if it was typed as another argument.
 
+use super::cache::CacheArguments;
 use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
@@ -56,6 +57,7 @@ pub(super) enum Command {
     Run(RunArguments),
     Pull(PullArguments),
     Setup(SetupArguments),
+    Cache(CacheArguments),
     Doctor(DoctorArguments),
     Status(StatusArguments),
     Service(ServiceArguments),
@@ -134,6 +136,9 @@ pub(super) enum LinksCommand {
 ///
 /// The password is read without echo, or from stdin. Many registries want an access token in its place: Docker Hub
 /// for accounts with a second factor, ghcr.io a personal access token with read:packages.
+///
+/// A password that the registry no longer accepts is not used for a while, so that the account is not locked: log in
+/// again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client login\n  docxy-client login ghcr.io -u me <token.txt\n  \
     docxy-client login 1.dkr.ecr.eu-west-1.amazonaws.com --helper ecr-login\n  docxy-client login --import")]
@@ -174,7 +179,7 @@ pub(super) struct LogoutArguments {
 ///
 /// A change of the links, by `join` or `links`, takes effect at once. SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
 /// max_rate, leg and proxy. Links that have changed are dialed again, all if one of the last four has, and pulls
-/// continue over the new connections. A file that is not valid changes nothing. listen and cache need a restart. SIGUSR1 writes the current state to
+/// continue over the new connections. A file that is not valid changes nothing. listen, cache and cache_size need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\
@@ -296,7 +301,9 @@ fn user(text: &str) -> Result<String, NotAUser> {
 
 /// The names of the engines, with how far each was tried.
 fn engines() -> impl TypedValueParser<Value = &'static Engine> {
-    let value = |engine: &'static Engine| PossibleValue::new(engine.name).help(engine.evidence);
+    let value = |engine: &'static Engine| {
+        PossibleValue::new(engine.name).aliases(engine.aliases()).help(engine.evidence)
+    };
     PossibleValuesParser::new(ENGINES.iter().map(value))
         .map(|name| Engine::named(&name).expect("the names are the engines' own"))
 }

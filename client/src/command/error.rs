@@ -8,6 +8,7 @@ use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use crate::status::NotRunning;
+use docxy_host::blob_store::OpenError;
 use docxy_host::service::ServiceError;
 use docxy_protocol::link::find_link;
 use docxy_protocol::name::Registry;
@@ -43,6 +44,12 @@ pub enum CommandError {
     Service(#[from] ServiceError),
     #[error(transparent)]
     Login(#[from] LoginError),
+    #[error(transparent)]
+    Cache(#[from] OpenError),
+    #[error("the client that runs on this machine keeps no layers: {0}")]
+    NoCache(String),
+    #[error("the docxy-client that runs on this machine has ended, or does not respond; try again")]
+    RunningClientLost,
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
     #[error("cannot read the input: {0}")]

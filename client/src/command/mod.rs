@@ -3,6 +3,7 @@
 //! Commands print results on stdout and everything else on stderr. A link is a secret: no command prints one.
 
 mod arguments;
+mod cache;
 mod doctor;
 mod error;
 mod join;
@@ -45,6 +46,7 @@ impl Arguments {
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),
+            Command::Cache(arguments) => cache::cache(arguments, flags),
             Command::Doctor(arguments) => doctor::doctor(arguments, flags),
             Command::Status(arguments) => status::status(arguments, flags),
             Command::Service(arguments) => service::service(&arguments, &flags),

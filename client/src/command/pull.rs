@@ -5,7 +5,9 @@ use super::error::CommandError;
 use super::login;
 use crate::local_api;
 use crate::logins::Logins;
-use crate::pull::{self, Connection, Destination, DestinationError, Progress, PullRequest, default_name};
+use crate::pull::{
+    self, Connection, Destination, DestinationError, Progress, PullError, PullRequest, default_name,
+};
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
@@ -13,6 +15,7 @@ use docxy_host::terminal::print;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::secret::Secret;
+use http::StatusCode;
 use std::path::PathBuf;
 use tracing::Level;
 
@@ -34,7 +37,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
     let requests = images.into_iter().zip(destinations).map(request).collect();
     // Users read the progress.
     let flags = Flags { connection, log, ..flags };
-    let ConnectionSettings { tunnel: config, logins, log, .. } =
+    let ConnectionSettings { tunnel: config, blobs, logins, log, .. } =
         ConnectionSettings::load(&flags, Level::ERROR)?;
     let logging = logging::start(&log);
     let progress = if quiet { Progress::quiet() } else { Progress::on_stderr(logging.handle()) };
@@ -43,7 +46,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         let shutdown = Shutdown::of_command().map_err(CommandError::Start)?;
         let given = GivenSettings::of(&flags, &config);
         let connection = tokio::select! {
-            found = Connection::find(local_api::socket_candidates(), given, config) => found?,
+            found = Connection::find(local_api::socket_candidates(), given, config) => found?.keeping(blobs),
             () = shutdown.drain.cancelled() => return Err(CommandError::Interrupted),
         };
         progress.print(&format!("connecting through {}", connection.description()));
@@ -68,12 +71,24 @@ async fn pull_all(
     progress: &Progress,
 ) -> Result<(), CommandError> {
     for mut request in requests {
-        if request.login.is_none() {
+        let is_named = request.login.is_some();
+        if !is_named {
             request.login = logins.get(&request.image.registry).await;
         }
         let account = request.login.as_ref().map(|login| format!(" as {}", login.user)).unwrap_or_default();
         progress.print(&format!("requesting {}{account}", request.image));
-        let digest = pull::pull(&request, connection, progress).await?;
+        let mut pulled = pull::pull(&request, connection, progress).await;
+        if let Err(PullError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) =
+            pulled
+            && !is_named
+            && request.login.is_some()
+        {
+            progress.print("the registry refuses that login for this image; requesting it without");
+            request.login = None;
+            let refused = pulled;
+            pulled = pull::pull(&request, connection, progress).await.or(refused);
+        }
+        let digest = pulled?;
         let ImageName { registry, repository, .. } = &request.image;
         let result = format!("{registry}/{repository}@{digest} -> ");
         if request.destination.is_stdout() {

@@ -1,8 +1,11 @@
 //! The running client's end of the [local API](crate::local_api): answers the calls of commands.
 
 use crate::gateway::{Gateway, Transfer, TransferEvent};
-use crate::local_api::{ALIVE_INTERVAL, Call, Message, Operation, VERSION, VERSION_FIELD};
+use crate::local_api::{
+    ALIVE_INTERVAL, CacheCall, CacheMessage, Call, Message, Operation, VERSION, VERSION_FIELD,
+};
 use bytes::Bytes;
+use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
@@ -13,6 +16,8 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use std::convert::Infallible;
+use std::ops::ControlFlow;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +84,7 @@ fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
     match operation {
         Operation::Check => iter([]).boxed(),
         Operation::Registries => iter([message(&Message::Registries(gateway.served_registries()))]).boxed(),
+        Operation::Cache(call) => cache(gateway.blob_store(), call),
         Operation::Send(request) => {
             let guard = gateway.begin_own(&request);
             let reasons = Box::pin(guard.wait_reasons());
@@ -99,6 +105,24 @@ fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
             once(async move { messages(gateway.blob(request, bytes).await.events()) }).flatten().boxed()
         }
     }
+}
+
+/// The messages about the blobs on the disk.
+fn cache(store: Result<BlobStore, String>, call: CacheCall) -> BoxStream<'static, Bytes> {
+    let end = once(async { message(&Message::End) });
+    let store = match store {
+        Ok(store) => store,
+        Err(reason) => return iter([message(&Message::Cache(CacheMessage::Off(reason)))]).chain(end).boxed(),
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    // Ends early if the command does.
+    tokio::task::spawn_blocking(move || {
+        call.perform(&store, |part| match sender.blocking_send(message(&Message::Cache(part))) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+    });
+    unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))).chain(end).boxed()
 }
 
 /// The messages of a response.

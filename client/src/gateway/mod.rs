@@ -8,6 +8,7 @@ pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
 pub(crate) use account::UsedAccount;
+pub use blob_cache::BlobCache;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
 pub use report::{LineState, ServerReport, SessionState, TunnelState};
@@ -15,8 +16,13 @@ pub use response_deadline::ResponseDeadline;
 
 mod account;
 mod anonymous;
+mod blob_cache;
 mod credential_use;
 mod engine;
+mod kept_blobs;
+mod metrics;
+mod private_repositories;
+mod pull_log;
 mod report;
 mod response_deadline;
 mod used_up_limits;
@@ -31,15 +37,17 @@ use crate::pulls::Wanted;
 use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
-use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
+use crate::tunnel::{Line, LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
+use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode, header};
+use private_repositories::PrivateRepositories;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -63,7 +71,9 @@ pub struct Gateway {
     context: TransferContext,
     credential_use: CredentialUse,
     used_up_limits: UsedUpLimits,
+    private_repositories: PrivateRepositories,
     logins: Logins,
+    blob_cache: BlobCache,
 }
 
 impl Gateway {
@@ -71,21 +81,32 @@ impl Gateway {
     /// its next byte.
     #[must_use]
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
+        let counters = TransferCounters::default();
         let context = TransferContext {
             tunnel,
             running: None,
             stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
-            registry: TransferRegistry::default(),
+            registry: TransferRegistry::new(Arc::clone(&counters)),
             metadata,
-            counters: TransferCounters::default(),
+            counters,
+            blobs: None,
         };
         Self {
             context,
             credential_use: CredentialUse::default(),
             used_up_limits: UsedUpLimits::default(),
+            private_repositories: PrivateRepositories::default(),
             logins: Logins::default(),
+            blob_cache: BlobCache::off("it was not opened"),
         }
+    }
+
+    /// The same, which keeps blobs on the disk.
+    #[must_use]
+    pub fn with_blob_cache(mut self, blob_cache: BlobCache) -> Self {
+        self.context.blobs = blob_cache.blobs();
+        Self { blob_cache, ..self }
     }
 
     /// The same with these logins, for engines on this machine that show no credential.
@@ -155,6 +176,11 @@ impl Gateway {
         served.into_iter().collect()
     }
 
+    /// What the line was like in the last minutes.
+    pub(crate) const fn line(&self) -> &Line {
+        self.context.tunnel.line()
+    }
+
     /// The tasks of this process. A number that keeps growing is a leak.
     #[must_use]
     pub fn tasks(&self) -> usize {
@@ -175,6 +201,16 @@ impl Gateway {
         })
     }
 
+    /// The blobs on the disk, or why there are none.
+    pub(crate) fn blob_store(&self) -> Result<BlobStore, String> {
+        self.blob_cache.store()
+    }
+
+    /// The state of the blobs on the disk, as JSON.
+    pub(crate) fn blob_cache(&self) -> serde_json::Value {
+        self.blob_cache.to_json()
+    }
+
     /// How long an interrupted body waits for its next byte.
     #[must_use]
     pub fn stall_timeout(&self) -> Duration {
@@ -184,6 +220,11 @@ impl Gateway {
     /// Sets how long interrupted bodies wait, including those that wait already.
     pub(crate) fn set_stall_timeout(&self, stall_timeout: Duration) {
         *self.context.stall_timeout.write() = stall_timeout;
+    }
+
+    /// A response of this status went to an engine.
+    pub(crate) fn count_response(&self, status: StatusCode) {
+        self.context.counters.responses.increment(status);
     }
 
     /// Records how an engine got a token of this registry.
@@ -301,9 +342,7 @@ impl Gateway {
         request: Request,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
-        let deadline =
-            ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX);
-        self.send_permitted(request, deadline, guard).await
+        self.send_permitted(request, own_deadline(), guard).await
     }
 
     /// Answers from the cache, or through the tunnel. The registry may receive the request's credential.
@@ -318,15 +357,23 @@ impl Gateway {
             self.context.counters.local_responses.increment();
             return Ok(without_tunnel(content, guard));
         }
+        if let (Some(blobs), Operation::Blob { .. }) = (&self.context.blobs, &request.operation) {
+            return self.send_blob(blobs, request, deadline, guard).await;
+        }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
+        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
+            // They would have no place.
+            hint.layer_segments = 0;
+        }
         self.forward(request, deadline, guard).await
     }
 
     /// These bytes, to its end, of the blob that the request is for, and whose length an image names: from the cache, or
     /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The whole blob
     /// is compared with its digest; who reads less must do that.
-    pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Transfer {
+    pub(crate) async fn blob(&self, mut request: Request, bytes: Range<u64>) -> Transfer {
         let guard = self.begin_own(&request);
+        request.trace = guard.trace();
         let until = Instant::now() + self.stall_timeout();
         match self.context.metadata.cached_content(&request, until).await {
             Some(response) if response.body().len() as u64 == bytes.end => {
@@ -335,7 +382,10 @@ impl Gateway {
                 // It is not after the end of bytes that are in memory.
                 Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
-            _ => Transfer::of_blob(&self.context, request, bytes, guard),
+            _ => match self.kept(&request, &bytes).await {
+                Some(reader) => Transfer::of_shared(&self.context, reader, guard),
+                None => Transfer::of_blob(&self.context, request, bytes, guard),
+            },
         }
     }
 
@@ -355,39 +405,82 @@ impl Gateway {
     /// Sends the request through the tunnel.
     async fn forward(
         &self,
-        mut request: Request,
+        request: Request,
         deadline: ResponseDeadline,
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
-        let need = Need::of(&request);
+        self.forward_as(Need::of(&request), request, deadline, guard).await
+    }
+
+    /// The same over a session for this need.
+    async fn forward_as(
+        &self,
+        need: Need,
+        request: Request,
+        deadline: ResponseDeadline,
+        guard: TransferGuard,
+    ) -> Result<Response<Transfer>, Fault> {
+        let (response, session) = self.forward_head(need, request.clone(), deadline, &guard).await?;
+        Ok(self.respond(request, response, session, guard).await)
+    }
+
+    /// The response to a request, for the engine. Its content is stored, if that is possible.
+    async fn respond(
+        &self,
+        request: Request,
+        mut response: exchange::Response,
+        session: Session,
+        guard: TransferGuard,
+    ) -> Response<Transfer> {
+        // This starts before the engine receives the response and requests what that names.
+        if let Some(prefetch) = response.prefetch.take() {
+            self.context.metadata.receive_prefetch(&request, prefetch);
+        }
+        let layers = std::mem::take(&mut response.layers);
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| response.status.is_success()) {
+            blobs.receive_ahead(&self.context, layers);
+        }
+        let (status, headers) = (response.status, response.headers.clone());
+        let body = match self.share(&request, response, session).await {
+            Ok(reader) => Transfer::of_shared(&self.context, reader, guard),
+            Err((response, session)) => {
+                let head = (status, &headers);
+                Transfer::new(&self.context, request, head, response.body, session, guard)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers.into();
+        response
+    }
+
+    /// Sends the request through the tunnel, and waits for the head of the response.
+    async fn forward_head(
+        &self,
+        need: Need,
+        mut request: Request,
+        deadline: ResponseDeadline,
+        guard: &TransferGuard,
+    ) -> Result<(exchange::Response, Session), Fault> {
+        request.trace = guard.trace();
         let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
         loop {
             let with_pulls = lost.is_none().then(|| self.session_with_pulls(&request)).flatten();
             let session = match with_pulls {
                 Some(session) => session,
-                None => self.session(need, lost.as_ref(), deadline, &guard).await?,
+                None => self.session(need, lost.as_ref(), deadline, guard).await?,
             };
             guard.set_server(&session);
             request.patience = deadline.patience(Instant::now());
-            let error = match self.forward_once(&session, &request, deadline, &guard).await {
+            let error = match self.forward_once(&session, &request, deadline, guard).await {
                 Ok(response) => {
                     let (response, session) =
-                        self.with_pulls_of_others(&request, response, session, deadline, &guard).await;
-                    let exchange::Response { status, headers, body, prefetch } = response;
+                        self.with_pulls_of_others(&request, response, session, deadline, guard).await;
                     guard.proceed();
-                    guard.answered(status, Digest::of_response(&headers).as_ref());
-                    self.context.metadata.observe_response(&request, status, &headers);
-                    // This starts before the engine receives the response and requests what that names.
-                    if let Some(prefetch) = prefetch {
-                        self.context.metadata.receive_prefetch(&request, prefetch);
-                    }
-                    let body =
-                        Transfer::new(&self.context, request, (status, &headers), body, session, guard);
-                    let mut response = Response::new(body);
-                    *response.status_mut() = status;
-                    *response.headers_mut() = headers.into();
-                    return Ok(response);
+                    guard.answered(response.status, Digest::of_response(&response.headers).as_ref());
+                    self.context.metadata.observe_response(&request, response.status, &response.headers);
+                    return Ok((response, session));
                 }
                 Err(error) => error,
             };
@@ -399,7 +492,8 @@ impl Gateway {
                 // The server has tried again already, and engines have short timeouts.
                 _ => return Err(error.to_fault()),
             }
-            tracing::info!(operation = request.operation.name(), reason = %error, "requesting again");
+            self.context.counters.retries.increment(&error.to_fault());
+            tracing::debug!(operation = request.operation.name(), reason = %error, trace_id = %guard.trace(), "requesting again");
         }
     }
 
@@ -487,6 +581,11 @@ impl Gateway {
         }
         tunnel.session(need, lost, deadline.session).await
     }
+}
+
+/// Until when a request of this program waits.
+fn own_deadline() -> ResponseDeadline {
+    ResponseDeadline::patient(Deadline::including_first_connect(OWN_SESSION_TIMEOUT), PATIENCE_MAX)
 }
 
 /// A response that did not use the tunnel.

@@ -6,8 +6,10 @@
 //! [frames](docxy_protocol::frame). A client of another version, or with other settings than the command names, refuses
 //! before it does anything, and then the command dials. Must never be served at a TCP port.
 
+mod cache_call;
 mod running_client;
 
+pub(crate) use cache_call::{CacheCall, CacheMessage};
 pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
@@ -86,6 +88,8 @@ pub(crate) enum Operation {
     Send(Request),
     /// These bytes of the blob that the request is for.
     Blob(Request, Range<u64>),
+    /// Something with the blobs on the disk.
+    Cache(CacheCall),
 }
 
 /// A part of the response to a call.
@@ -95,6 +99,8 @@ pub(crate) enum Message {
     Head { status: u16, headers: Headers },
     /// The response to [`Operation::Registries`].
     Registries(Vec<Registry>),
+    /// A part of the response to [`Operation::Cache`], which ends with [`Message::End`].
+    Cache(CacheMessage),
     /// So many bytes of the body follow.
     Bytes(u32),
     /// Why the response or its body waits, or that it continues.

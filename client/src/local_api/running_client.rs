@@ -2,7 +2,9 @@
 //!
 //! Must never take an end without a message for the end of a body: the running client may have been killed.
 
-use super::{Call, Message, Operation, PATH, SILENCE_TIMEOUT, VERSION, VERSION_FIELD};
+use super::{
+    CacheCall, CacheMessage, Call, Message, Operation, PATH, SILENCE_TIMEOUT, VERSION, VERSION_FIELD,
+};
 use crate::exchange::ExchangeError;
 use crate::settings::GivenSettings;
 use bytes::{Bytes, BytesMut};
@@ -98,6 +100,25 @@ impl RunningClient {
     /// [`ExchangeError::RunningClientLost`] if the running client has ended.
     pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Result<LocalBody, ExchangeError> {
         self.call(Operation::Blob(request, bytes)).await.map_err(lost)
+    }
+
+    /// Does something with the blobs on the disk. Calls `tell` with each part of the answer.
+    ///
+    /// # Errors
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended.
+    pub(crate) async fn cache(
+        &self,
+        call: CacheCall,
+        mut tell: impl FnMut(CacheMessage),
+    ) -> Result<(), ExchangeError> {
+        let mut body = self.call(Operation::Cache(call)).await.map_err(lost)?;
+        loop {
+            match body.message(drop).await? {
+                Message::Cache(message) => tell(message),
+                Message::End => return Ok(()),
+                _ => return Err(lost(UNEXPECTED)),
+            }
+        }
     }
 
     async fn call(&self, operation: Operation) -> io::Result<LocalBody> {

@@ -4,10 +4,10 @@
 
 use super::image_source::{BlobEvents, RegistryClient};
 use crate::exchange::ExchangeError;
-use crate::gateway::Gateway;
+use crate::gateway::{BlobCache, Gateway};
 use crate::local_api::{RunningClient, is_closed};
 use crate::metadata::Metadata;
-use crate::settings::{DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
+use crate::settings::{BlobSettings, DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::transfer::Transfer;
 use crate::tunnel::{Tunnel, TunnelConfig};
 use bytes::{Bytes, BytesMut};
@@ -52,6 +52,16 @@ impl Connection {
         let tunnel = Tunnel::on_demand(config);
         let gateway = Gateway::new(tunnel.clone(), DEFAULT_STALL_TIMEOUT, metadata).beside(running);
         Ok(Self { tunnel, gateway, waits: watch::Sender::default() })
+    }
+
+    /// The same, which keeps layers on the disk, unless a running client does.
+    #[must_use]
+    pub fn keeping(mut self, settings: BlobSettings) -> Self {
+        if self.gateway.running_client().is_none() {
+            let cache = self.tunnel.config().cache;
+            self.gateway = self.gateway.with_blob_cache(BlobCache::open(cache.as_deref(), settings));
+        }
+        self
     }
 
     /// What the requests go through, for the user.

@@ -9,12 +9,13 @@ mod report;
 mod tests;
 mod wanted;
 
-pub(crate) use pull::{Pull, Source};
+pub(crate) use pull::Pull;
 pub use report::{Finished, LayerReport, LayerState, Outcome, PullReport};
 pub(crate) use wanted::Wanted;
 
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::Digest;
+use docxy_protocol::request::TraceId;
 use docxy_protocol::text::CleanText;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -69,14 +70,14 @@ pub(crate) struct End {
     pub(crate) is_complete: bool,
     /// The status of the response, if there was one.
     pub(crate) status: Option<u16>,
-    pub(crate) source: Source,
+    /// Those of them that this client had kept, or that another engine's request brought.
+    pub(crate) kept: u64,
     /// How often it was interrupted, and went on.
     pub(crate) interruptions: u32,
 }
 
 /// What happened to a pull, for logs and metrics.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the log of pulls and the metrics read it")]
 pub(crate) enum Event {
     /// Its image is known.
     Began(Pull),
@@ -91,16 +92,23 @@ pub(crate) struct Pulls {
     /// Oldest first.
     ended: VecDeque<Pull>,
     next_id: u64,
+    /// From which the trace ids are made.
+    first_trace: u64,
     events: VecDeque<Event>,
 }
 
 impl Pulls {
-    /// A transfer begins. Those that are for no image are ignored.
-    pub(crate) fn begin(&mut self, transfer: u64, wanted: &Wanted, now: Moment) {
+    /// No pulls. Their trace ids are made from this random number.
+    pub(crate) fn new(first_trace: u64) -> Self {
+        Self { first_trace, ..Self::default() }
+    }
+
+    /// A transfer begins. Those that are for no image are ignored. Returns the trace id of its pull.
+    pub(crate) fn begin(&mut self, transfer: u64, wanted: &Wanted, now: Moment) -> TraceId {
         let running = self.running.iter_mut().rev();
         if let Some(pull) = running.filter(|pull| pull.takes(wanted)).max_by_key(|pull| pull.knows(wanted)) {
             pull.begin(transfer, wanted, now);
-            return;
+            return pull.trace;
         }
         let is_recent = |pull: &Pull| {
             pull.ended.is_some_and(|(at, _)| now.at.saturating_duration_since(at.at) < REOPEN)
@@ -110,14 +118,18 @@ impl Pulls {
         let reopened = reopened.filter(|_| !wanted.is_tag()).and_then(|position| self.ended.remove(position));
         let mut pull = match reopened {
             Some(pull) => pull,
-            None if self.running.len() >= RUNNING_MAX => return,
+            None if self.running.len() >= RUNNING_MAX => return TraceId::default(),
             None => {
                 self.next_id += 1;
-                Pull::new(self.next_id, wanted, now)
+                // Numbers that are far apart, of which none comes twice.
+                let trace = self.first_trace.wrapping_add(self.next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                Pull::new(self.next_id, TraceId(trace), wanted, now)
             }
         };
         pull.begin(transfer, wanted, now);
+        let trace = pull.trace;
         self.running.push(pull);
+        trace
     }
 
     /// The response of a transfer says which digest its tag has.
@@ -164,7 +176,6 @@ impl Pulls {
     }
 
     /// What has happened since the last call.
-    #[expect(dead_code, reason = "the log of pulls and the metrics read it")]
     pub(crate) fn take_events(&mut self) -> VecDeque<Event> {
         std::mem::take(&mut self.events)
     }

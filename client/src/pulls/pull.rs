@@ -5,9 +5,9 @@ use super::{End, Moment};
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::platform::Platform;
+use docxy_protocol::request::TraceId;
 use docxy_protocol::text::{CleanText, clean};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// Digests of one pull, at most: those of some hundred images with all platforms. Others belong to it by their repository.
@@ -16,22 +16,13 @@ const DIGESTS_MAX: usize = 4096;
 /// Blobs of one pull, at most. Engines stop at 127 layers.
 const BLOBS_MAX: usize = 512;
 
-/// Where bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Source {
-    /// A server, through the tunnel.
-    #[default]
-    Tunnel,
-    /// What this client has kept.
-    Cache,
-}
-
 /// A pull.
 #[derive(Debug, Clone)]
 pub(crate) struct Pull {
     /// Its number. No other has it.
     pub(crate) id: u64,
+    /// Its requests carry it, so that the server's log names the same.
+    pub(crate) trace: TraceId,
     /// `registry/repository:tag`.
     pub(crate) image: String,
     pub(crate) engine: Option<&'static str>,
@@ -76,10 +67,11 @@ pub(crate) struct Blob {
 }
 
 impl Pull {
-    pub(super) fn new(id: u64, wanted: &Wanted, now: Moment) -> Self {
+    pub(super) fn new(id: u64, trace: TraceId, wanted: &Wanted, now: Moment) -> Self {
         let tag = if let Target::Tag(tag) = &wanted.target { Some(tag.clone()) } else { None };
         Self {
             id,
+            trace,
             image: wanted.image(),
             engine: wanted.engine,
             platform: None,
@@ -189,10 +181,8 @@ impl Pull {
     pub(super) fn end(&mut self, transfer: u64, end: End, now: Moment) {
         self.active = now;
         let Some(blob) = self.transfers.remove(&transfer) else { return };
-        match end.source {
-            Source::Tunnel => self.from_tunnel += end.bytes,
-            Source::Cache => self.from_cache += end.bytes,
-        }
+        self.from_tunnel += end.bytes.saturating_sub(end.kept);
+        self.from_cache += end.kept;
         self.interruptions += end.interruptions;
         let status = end.status.and_then(|status| StatusCode::from_u16(status).ok());
         let is_content = status.is_none_or(|status| status.is_success());

@@ -16,7 +16,8 @@ impl GivenSettings {
     /// the joined links say does not count: the running client has read them too.
     #[must_use]
     pub fn of(flags: &Flags, config: &TunnelConfig) -> Self {
-        let ConnectionFlags { link_file, congestion, max_rate, leg, proxy, cache } = &flags.connection;
+        let ConnectionFlags { link_file, congestion, max_rate, leg, proxy, cache, cache_size: _ } =
+            &flags.connection;
         let is_given = |name: &str| match name {
             _ if flags.config.is_some() => true,
             "links" => LinkSource::named(link_file.clone()).is_some(),
@@ -27,6 +28,14 @@ impl GivenSettings {
             _ => cache.is_some(),
         };
         Self(values(config).into_iter().filter(|(name, _)| is_given(name)).collect())
+    }
+
+    /// The same of the cache directory alone, for a command that only needs that.
+    #[must_use]
+    pub fn cache(flags: &Flags, config: &TunnelConfig) -> Self {
+        let Self(mut given) = Self::of(flags, config);
+        given.retain(|(name, _)| name == "cache");
+        Self(given)
     }
 
     /// Whether a client that runs with `config` has these settings.

@@ -10,6 +10,7 @@ mod given;
 mod host_name;
 mod link_places;
 mod link_store;
+mod networks;
 mod proxy;
 mod rates;
 
@@ -21,13 +22,16 @@ pub use host_name::HostNameError;
 pub use link_store::{
     LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_link, store_links, trust_link,
 };
+pub use networks::{Networks, NetworksError};
 pub use rates::RatesError;
 
 use crate::logins::CredentialHelper;
 use crate::tunnel::{JoinedLink, TunnelConfig};
+use docxy_host::blob_store::BlobLimits;
+use docxy_host::byte_size::ByteSize;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::private_file;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
@@ -52,6 +56,9 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest stall timeout, a year: longer values could overflow.
 const STALL_TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The default time for which a blob counts as public after a proof.
+pub const DEFAULT_PUBLIC_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// The settings of `run`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,10 +66,14 @@ pub struct Settings {
     pub listen: Vec<ListenAddress>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: Vec<String>,
+    /// The networks of other machines whose engines may use this client.
+    pub networks: Networks,
     /// How long an interrupted transfer waits for its next byte.
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// Which blobs are kept in the directory [`BLOBS`] of the cache.
+    pub blobs: BlobSettings,
     /// The file that the links are from; `None` if they are from the environment.
     pub link_file: Option<PathBuf>,
     /// The file with the logins; `None` if there is no directory for it.
@@ -71,6 +82,8 @@ pub struct Settings {
     pub tunnel: TunnelConfig,
     /// What to log.
     pub log: Filter,
+    /// How its lines look.
+    pub log_format: LogFormat,
 }
 
 impl Settings {
@@ -90,12 +103,14 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _, log_format } =
+            &flags.serving;
+        let log_format = log_format.or(config.log_format).unwrap_or_default();
         let listen = listen_addresses(flags, &config);
-        let may_be_remote = *allow_remote || config.allow_remote;
+        let networks = allow_remote.clone().unwrap_or_else(|| config.allow_remote.clone());
         let remote =
             listen.iter().filter_map(|address| address.exact()).find(|address| !address.ip().is_loopback());
-        if let Some(remote) = remote.filter(|_| !may_be_remote) {
+        if let Some(remote) = remote.filter(|_| networks.is_empty()) {
             return Err(SettingsError::Remote(remote));
         }
         let hosts = hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
@@ -108,10 +123,36 @@ impl Settings {
             _ => None,
         };
         let links = load_links(flags, &config)?;
-        let ConnectionSettings { tunnel, cache, logins, credential_helper: _, log } =
+        let ConnectionSettings { tunnel, cache, blobs, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, link_file, logins, tunnel, log })
+        Ok(Self {
+            listen,
+            hosts,
+            networks,
+            stall_timeout,
+            cache,
+            blobs,
+            link_file,
+            logins,
+            tunnel,
+            log,
+            log_format,
+        })
     }
+}
+
+/// The directory of blobs in the cache directory.
+pub const BLOBS: &str = "blobs";
+
+/// Which blobs are kept on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobSettings {
+    /// The disk space that they may use; `None` if none is kept.
+    pub limits: Option<BlobLimits>,
+    /// Whether private ones are kept too.
+    pub keeps_private: bool,
+    /// The time for which a blob counts as public after a proof.
+    pub public_for: Duration,
 }
 
 /// The settings of each command that connects.
@@ -121,6 +162,8 @@ pub struct ConnectionSettings {
     pub tunnel: TunnelConfig,
     /// The cache directory; `None` caches in memory only.
     pub cache: Option<PathBuf>,
+    /// Which blobs are kept there.
+    pub blobs: BlobSettings,
     /// The file with the logins; `None` if there is no directory for it.
     pub logins: Option<PathBuf>,
     /// The program that keeps the passwords of new logins, if the file does not.
@@ -157,7 +200,7 @@ impl ConnectionSettings {
         links: Vec<JoinedLink>,
         default_level: Level,
     ) -> Result<Self, SettingsError> {
-        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache } =
+        let ConnectionFlags { link_file: _, congestion, max_rate, leg, proxy, cache, cache_size } =
             flags.connection.clone();
         // Beside the links.
         let logins = link_file(&config).map(|links| links.with_file_name("logins"));
@@ -166,9 +209,19 @@ impl ConnectionSettings {
         let proxy = proxy::proxy(proxy, &Environment::of_process(), config.proxy, &config.path)?;
         let leg = proxy::leg(leg.or(config.leg), proxy.as_ref())?;
         let cache = cache.or(config.cache).or_else(|| CLIENT_CACHE.path());
+        let blobs = BlobSettings {
+            limits: match cache_size.or(config.cache_size) {
+                Some(ByteSize(0)) => None,
+                size => {
+                    Some(BlobLimits { bytes_max: size.map(|ByteSize(bytes)| bytes), ..BlobLimits::default() })
+                }
+            },
+            keeps_private: config.cache_private,
+            public_for: config.public_for.map_or(DEFAULT_PUBLIC_FOR, Duration::from_secs),
+        };
         let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
-        Ok(Self { tunnel, cache, logins, credential_helper: config.credential_helper, log })
+        Ok(Self { tunnel, cache, blobs, logins, credential_helper: config.credential_helper, log })
     }
 }
 
@@ -340,12 +393,15 @@ mod tests {
         assert!(settings.hosts.is_empty());
         assert_eq!(settings.stall_timeout, DEFAULT_STALL_TIMEOUT);
         assert_eq!(settings.log.to_string(), "info");
+        let limits = Some(BlobLimits::default());
+        let blobs = BlobSettings { limits, keeps_private: false, public_for: DEFAULT_PUBLIC_FOR };
+        assert_eq!(settings.blobs, blobs);
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
         let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbps' }\nleg = 'tcp'";
+                    cache = '/file'\ncache_size = '5 GB'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbps' }\nleg = 'tcp'";
         let serving = ServingFlags {
             listen: vec!["[::1]:2".parse().unwrap()],
             hosts: vec!["flag.lan".into()],
@@ -354,6 +410,7 @@ mod tests {
         };
         let connection = ConnectionFlags {
             cache: Some("/flag".into()),
+            cache_size: Some(ByteSize(0)),
             congestion: Some("cubic".parse().unwrap()),
             max_rate: None,
             leg: Some("quic".parse().unwrap()),
@@ -361,13 +418,24 @@ mod tests {
             link_file: None,
         };
         let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };
-        for (flags, port, host, cache, patience, congestion, leg, log) in [
-            (Flags::default(), 1, "file.lan", "/file", 7, "down=95 Mbit/s", "tcp", "warn"),
-            (flags, 2, "flag.lan", "/flag", 8, "cubic", "quic", "debug"),
+        for (flags, port, host, cache, size, patience, congestion, leg, log) in [
+            (
+                Flags::default(),
+                1,
+                "file.lan",
+                "/file",
+                Some(5_000_000_000),
+                7,
+                "down=95 Mbit/s",
+                "tcp",
+                "warn",
+            ),
+            (flags, 2, "flag.lan", "/flag", None, 8, "cubic", "quic", "debug"),
         ] {
             let settings = load(text, flags).unwrap();
             assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
             assert_eq!(settings.cache, Some(cache.into()));
+            assert_eq!(settings.blobs.limits.and_then(|limits| limits.bytes_max), size);
             assert_eq!(settings.stall_timeout.as_secs(), patience);
             assert_eq!(settings.tunnel.congestion.to_string(), congestion);
             assert_eq!(settings.tunnel.leg, leg.parse().unwrap());
@@ -381,13 +449,14 @@ mod tests {
         let listen = "listen = ['127.0.0.1:1', '[::]:1']";
         let error = load(&config(listen), Flags::default()).unwrap_err().to_string();
         assert!(error.starts_with("[::]:1 can be reached") && error.contains("--allow-remote"), "{error}");
-        let serving = ServingFlags { allow_remote: true, ..ServingFlags::default() };
+        let serving =
+            ServingFlags { allow_remote: Some("192.168.1.0/24".parse().unwrap()), ..ServingFlags::default() };
         let allowed = Flags { serving, ..Flags::default() };
         assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
         for local in ["5081", "':5081'", "'localhost:5081'", "'127.0.0.1:5090'", "['[::1]:5081', '5081']"] {
             assert!(load(&config(&format!("listen = {local}")), Flags::default()).is_ok(), "{local}");
         }
-        let in_file = format!("{listen}\nallow_remote = true");
+        let in_file = format!("{listen}\nallow_remote = ['192.168.1.0/24']");
         assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
     }
 
@@ -408,6 +477,7 @@ mod tests {
                 "line 2: invalid type: integer, expected a rate in quotes, as in down =",
             ),
             ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
+            ("\ncache_size = 20", "line 2: \"20\" is no size: write a number and a unit, as in 20 GB"),
             ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
             ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
         ] {

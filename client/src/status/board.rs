@@ -5,19 +5,17 @@
 
 use super::Snapshot;
 use super::engines::Engines;
-use super::history::History;
 use crate::gateway::Gateway;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Maximum number of watchers. Their connections are none of the engines'.
@@ -40,7 +38,6 @@ pub(crate) type EventStream = StreamBody<BoxStream<'static, Result<Frame<Bytes>,
 pub(crate) struct Board {
     gateway: Gateway,
     address: SocketAddr,
-    history: Mutex<History>,
     engines: Engines,
     /// The last event.
     events: watch::Sender<Bytes>,
@@ -55,7 +52,6 @@ impl Board {
         Self {
             gateway,
             address,
-            history: Mutex::default(),
             engines: Engines::default(),
             events: watch::Sender::default(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
@@ -64,14 +60,11 @@ impl Board {
         }
     }
 
-    /// Takes the samples, and publishes while somebody watches. Never ends.
+    /// Publishes while somebody watches. Never ends.
     pub(crate) async fn run(&self) -> Infallible {
-        let mut sample = interval(Duration::from_secs(1));
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = Instant::now();
         loop {
             tokio::select! {
-                _ = sample.tick() => self.history.lock().sample(&self.gateway.servers()),
                 () = sleep_until(due), if self.events.receiver_count() > 0 => {
                     let begun = Instant::now();
                     self.publish();
@@ -90,7 +83,7 @@ impl Board {
             address: self.address.to_string(),
             line: self.gateway.tunnel_state(),
             servers: self.gateway.servers(),
-            history: self.history.lock().seconds(),
+            history: self.gateway.line().received(),
             pulls,
             finished,
             quota: self.gateway.rate_limits(),

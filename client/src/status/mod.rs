@@ -5,7 +5,6 @@
 
 mod board;
 mod engines;
-mod history;
 mod read;
 
 pub(crate) use board::{Board, EventStream};

@@ -9,7 +9,9 @@
 //!  ChunkReader or Segment   (exchange) one stream
 //! ```
 //!
-//! Beside a running client, the last two are a LocalBody (local_api), which has passed these layers in that process.
+//! Beside a running client, the last two are a LocalBody (local_api), which has passed these layers in that process. If
+//! blobs are kept on the disk, they are a SharedReader (shared): it reads there, and follows the flights, each of which
+//! is a ResumableBody of its own.
 //!
 //! Truncation is never silent: a body that is interrupted, short or wrong is an error, and hyper then aborts
 //! the connection of the engine.
@@ -21,12 +23,15 @@ mod range_request;
 mod refetch;
 mod registry;
 mod resume;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub(crate) use range_request::RangeRequest;
 pub(crate) use registry::TransferGuard;
 pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
+pub(crate) use shared::{Found, SharedBlobs, SharedReader};
 
 use crate::cache::ManifestWriter;
 use crate::counters::TransferCounters;
@@ -45,7 +50,7 @@ use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use parking_lot::RwLock;
 use part::Part;
-use range_request::{Continuation, RangeRequest};
+use range_request::Continuation;
 use resume::{ResumableBody, Source};
 use std::future::poll_fn;
 use std::ops::Range;
@@ -70,6 +75,8 @@ pub(crate) struct TransferContext {
     pub(crate) registry: TransferRegistry,
     pub(crate) metadata: Metadata,
     pub(crate) counters: TransferCounters,
+    /// The blobs that are kept on the disk, if they are.
+    pub(crate) blobs: Option<SharedBlobs>,
 }
 
 impl TransferContext {
@@ -145,7 +152,22 @@ impl Transfer {
         let bytes = start..length.map_or(u64::MAX, |length| start + length);
         let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
         let source = ResumableBody::new(start, Some(part), source, Arc::clone(&guard));
-        Self::of(length, VerifiedBody { source, verifier, writer }, guard, context.counters.clone())
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer };
+        Self::of(length, body, guard, context.counters.clone())
+    }
+
+    /// The bytes of a reader of a shared blob. They are verified if they are the whole.
+    pub(crate) fn of_shared(context: &TransferContext, reader: SharedReader, guard: TransferGuard) -> Self {
+        let (bytes, stored) = (reader.bytes().clone(), reader.stored().clone());
+        let is_whole = bytes == (0..stored.size());
+        let needs_verifier = is_whole && !stored.is_verified();
+        let verifier =
+            needs_verifier.then(|| BlobVerifier::new(stored.key().digest.clone(), Some(bytes.end)));
+        let guard = Arc::new(guard);
+        let part = Part::shared(bytes.end, reader);
+        let source = ResumableBody::new(bytes.start, Some(part), None, Arc::clone(&guard));
+        let body = VerifiedBody { source, verifier, stored: Some(stored), is_whole, writer: None };
+        Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
     /// These bytes of a blob, to its end, whose reader verifies it if they are not the whole. They are requested when they
@@ -166,7 +188,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::missing(bytes.end));
         let source = ResumableBody::new(bytes.start, part, Some(source), Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, writer: None };
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
@@ -176,7 +198,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
         let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier: None, writer: None };
+        let body = VerifiedBody { source, verifier: None, stored: None, is_whole: false, writer: None };
         Self::of(length, body, guard, TransferCounters::default())
     }
 

@@ -3,6 +3,7 @@
 //! Must never return a byte twice, or leave one out.
 
 use super::range_request::Continuation;
+use super::shared::SharedReader;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::LocalBody;
 use crate::tunnel::SegmentPermit;
@@ -28,6 +29,8 @@ pub(super) enum Content {
     Arriving(Box<Arriving>),
     /// On their way from the running client.
     Local(LocalBody),
+    /// On the disk, or in flights that other readers share.
+    Shared(Box<SharedReader>),
     /// On their way over a session on trial, which may be faster than they are read.
     Ahead(AheadTask),
     /// Requested.
@@ -58,6 +61,14 @@ impl KeptRange {
     const fn buffered(bytes: Range<u64>, chunks: VecDeque<Bytes>, permit: Option<SegmentPermit>) -> Self {
         Self { bytes, content: Content::Buffered { chunks, _permit: permit } }
     }
+
+    /// The position and the bytes of what is here.
+    pub(super) fn into_arrived(self) -> Option<(u64, VecDeque<Bytes>)> {
+        match self.content {
+            Content::Buffered { chunks, .. } => Some((self.bytes.start, chunks)),
+            _ => None,
+        }
+    }
 }
 
 impl Part {
@@ -69,6 +80,11 @@ impl Part {
 
     pub(super) const fn missing(end: u64) -> Self {
         Self { end, content: Content::Missing }
+    }
+
+    /// A part of a blob that several readers share.
+    pub(super) fn shared(end: u64, reader: SharedReader) -> Self {
+        Self { end, content: Content::Shared(Box::new(reader)) }
     }
 
     /// A part that is here.
@@ -102,7 +118,7 @@ impl Part {
                 Some(Ok(Ok(continuation))) => Arriving::new(&bytes, continuation).into_kept(&bytes),
                 _ => Vec::new(),
             },
-            Content::Local(_) | Content::Missing => Vec::new(),
+            Content::Local(_) | Content::Shared(_) | Content::Missing => Vec::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// A request whose body can be requested in ranges.
 #[derive(Debug, Clone)]
-pub(super) struct RangeRequest {
+pub(crate) struct RangeRequest {
     pub(super) request: Request,
     content: RequestedContent,
 }
@@ -32,7 +32,7 @@ enum RequestedContent {
 
 /// A response that continues a body.
 #[derive(Debug)]
-pub(super) struct Continuation {
+pub(crate) struct Continuation {
     pub(super) body: RemoteBody,
     /// The bytes of it before the requested ones.
     pub(super) skip: u64,
@@ -40,7 +40,7 @@ pub(super) struct Continuation {
 
 impl RangeRequest {
     /// The request for a blob of this length, if that is known.
-    pub(super) const fn blob(request: Request, total: Option<u64>) -> Self {
+    pub(crate) const fn blob(request: Request, total: Option<u64>) -> Self {
         Self { request, content: RequestedContent::Blob { total } }
     }
 
@@ -56,7 +56,7 @@ impl RangeRequest {
     }
 
     /// The request for these bytes.
-    pub(super) fn request(&self, bytes: &Range<u64>) -> Request {
+    pub(crate) fn request(&self, bytes: &Range<u64>) -> Request {
         let mut request = self.request.clone();
         // The content was prefetched after the first response, or is not needed.
         request.prefetch = None;
@@ -164,7 +164,8 @@ mod tests {
     ) -> Result<u64, ExchangeError> {
         let status = StatusCode::from_u16(status).unwrap();
         let body = RemoteBody::of_length(length);
-        let response = Response { status, headers: headers(fields), body, prefetch: None };
+        let response =
+            Response { status, headers: headers(fields), body, prefetch: None, layers: Vec::new() };
         range_request.check(&(20..30), response).map(|continuation| continuation.skip)
     }
 

@@ -3,19 +3,21 @@
 //!
 //! Only records. Must never lock anything for a chunk: the bytes of a transfer are counted in an atomic.
 
-use crate::pulls::{End, Finished, Moment, Progress, PullReport, Pulls, Source, Wanted};
+use crate::counters::TransferCounters;
+use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
 use crate::tunnel::Session;
+use docxy_host::random::random_u64;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference};
-use docxy_protocol::request::{Operation, Request};
+use docxy_protocol::request::{Operation, Request, TraceId};
 use futures_util::stream::{Stream, unfold};
 use http::StatusCode;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +33,7 @@ pub struct TransferRegistry(Arc<RunningTransfers>);
 
 #[derive(Debug, Default)]
 struct RunningTransfers {
+    counters: TransferCounters,
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
     /// Locked after `entries`, if both are.
@@ -86,6 +89,16 @@ pub enum WaitsFor {
 pub(crate) struct TransferGuard {
     registry: TransferRegistry,
     entry: Arc<Entry>,
+    trace: TraceId,
+    engine: Option<&'static str>,
+}
+
+/// What one transfer shows of another that brings its bytes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting {
+    server: Option<SocketAddr>,
+    waits_for: Option<WaitsFor>,
+    reason: Option<String>,
 }
 
 #[derive(Debug)]
@@ -93,6 +106,8 @@ struct Entry {
     id: u64,
     started: Instant,
     received: AtomicU64,
+    /// The received bytes that did not cross the tunnel for this transfer.
+    kept: AtomicU64,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -103,6 +118,8 @@ struct State {
     /// Without what is measured: bytes, rate, and seconds.
     snapshot: TransferSnapshot,
     waits_since: Option<Instant>,
+    /// Whether the whole content comes from what this client has kept.
+    is_cached: bool,
     /// Without its bytes.
     end: End,
 }
@@ -118,6 +135,12 @@ struct RateMeter {
 }
 
 impl TransferRegistry {
+    /// No transfers. Their bytes are counted in `counters`.
+    pub(crate) fn new(counters: TransferCounters) -> Self {
+        let pulls = Mutex::new(Pulls::new(random_u64()));
+        Self(Arc::new(RunningTransfers { counters, pulls, ..RunningTransfers::default() }))
+    }
+
     /// Adds a transfer of this engine until the guard is dropped.
     pub(crate) fn begin(&self, request: &Request, engine: Option<&'static str>) -> TransferGuard {
         let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
@@ -125,15 +148,15 @@ impl TransferRegistry {
             id: snapshot.id,
             started: Instant::now(),
             received: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             rate: RateMeter::default(),
-            state: Mutex::new(State { snapshot, waits_since: None, end: End::default() }),
+            state: Mutex::new(State { snapshot, waits_since: None, is_cached: false, end: End::default() }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
-        if let Some(wanted) = Wanted::of(request, engine) {
-            self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
-        }
+        let begin = |wanted| self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
+        let trace = Wanted::of(request, engine).map(begin).unwrap_or_default();
         self.changed();
-        TransferGuard { registry: self.clone(), entry }
+        TransferGuard { registry: self.clone(), entry, trace, engine }
     }
 
     /// The transfers, oldest first.
@@ -149,6 +172,28 @@ impl TransferRegistry {
         let now = Moment::now();
         pulls.tick(now);
         (pulls.running(now, |id| entries.get(&id).map(|entry| entry.progress())), pulls.finished())
+    }
+
+    /// The bytes of all bodies since the start, by where they came from.
+    pub(crate) fn bytes_by_source(&self) -> [(&'static str, u64); 4] {
+        let entries = self.0.entries.lock();
+        let received: u64 = entries.values().map(|entry| entry.received.load(Ordering::Relaxed)).sum();
+        let kept: u64 = entries.values().map(|entry| entry.kept()).sum();
+        let bytes = &self.0.counters.bytes;
+        [
+            ("tunnel", bytes.tunnel.get() + received.saturating_sub(kept)),
+            ("cache", bytes.cache.get() + kept),
+            // Of layers that are kept on this machine, or by another client in this network.
+            ("disk", 0),
+            ("neighbour", 0),
+        ]
+    }
+
+    /// What has happened to pulls since the last call.
+    pub(crate) fn pull_events(&self) -> VecDeque<Event> {
+        let mut pulls = self.0.pulls.lock();
+        pulls.tick(Moment::now());
+        pulls.take_events()
     }
 
     /// Forgets a pull that has ended, or all of them.
@@ -173,6 +218,16 @@ impl TransferRegistry {
 }
 
 impl TransferGuard {
+    /// The trace id of its pull.
+    pub(crate) const fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    /// Lists another request of the same engine.
+    pub(crate) fn begin(&self, request: &Request) -> Self {
+        self.registry.begin(request, self.engine)
+    }
+
     /// The digest or the operation, for the log.
     pub(super) fn name(&self) -> String {
         let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
@@ -192,7 +247,18 @@ impl TransferGuard {
     /// Counts received bytes.
     pub(super) fn receive(&self, bytes: u64) {
         let received = self.entry.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if received == bytes {
+            let operation = self.entry.state.lock().snapshot.operation;
+            let waited = self.entry.started.elapsed().as_secs_f64();
+            let first_byte = &self.registry.0.counters.first_byte;
+            first_byte.get_or_create(&[("operation", operation)]).observe(waited);
+        }
         self.entry.rate.observe(self.entry.started.elapsed(), received);
+    }
+
+    /// So many of the next received bytes come from the disk, or from what another engine has requested.
+    pub(super) fn receive_kept(&self, bytes: u64) {
+        self.entry.kept.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The response has this status, and its content this digest, if it says so.
@@ -205,7 +271,7 @@ impl TransferGuard {
 
     /// The content comes from what this client has kept.
     pub(crate) fn set_cached(&self) {
-        self.entry.state.lock().end.source = Source::Cache;
+        self.entry.state.lock().is_cached = true;
     }
 
     /// The manifest that it is for has arrived.
@@ -243,6 +309,21 @@ impl TransferGuard {
         self.registry.changed();
     }
 
+    /// Its server, and what it waits for.
+    pub(super) fn waiting(&self) -> Waiting {
+        let TransferSnapshot { server, waits_for, reason, .. } = &self.entry.state.lock().snapshot;
+        Waiting { server: *server, waits_for: *waits_for, reason: reason.clone() }
+    }
+
+    /// It waits for what another transfer waits for.
+    pub(super) fn follow(&self, other: &Waiting) {
+        self.entry.state.lock().snapshot.server = other.server;
+        match other.waits_for {
+            Some(waits_for) => self.wait(waits_for, other.reason.clone()),
+            None => self.proceed(),
+        }
+    }
+
     /// It waits no longer.
     pub(crate) fn proceed(&self) {
         let mut state = self.entry.state.lock();
@@ -271,15 +352,27 @@ impl TransferGuard {
 
 impl Drop for TransferGuard {
     fn drop(&mut self) {
-        self.registry.0.entries.lock().remove(&self.entry.id);
         let bytes = self.entry.received.load(Ordering::Relaxed);
-        let end = End { bytes, ..self.entry.state.lock().end };
+        let kept = self.entry.kept();
+        let end = End { bytes, kept, ..self.entry.state.lock().end };
+        let RunningTransfers { entries, counters, .. } = &*self.registry.0;
+        let mut entries = entries.lock();
+        // With the entries locked, so that no report counts them twice.
+        counters.bytes.add(bytes, kept);
+        entries.remove(&self.entry.id);
+        drop(entries);
         self.registry.0.pulls.lock().end(self.entry.id, end, Moment::now());
         self.registry.changed();
     }
 }
 
 impl Entry {
+    /// The bytes that did not cross the tunnel for it.
+    fn kept(&self) -> u64 {
+        let received = self.received.load(Ordering::Relaxed);
+        if self.state.lock().is_cached { received } else { self.kept.load(Ordering::Relaxed).min(received) }
+    }
+
     fn snapshot(&self) -> TransferSnapshot {
         let bytes = self.received.load(Ordering::Relaxed);
         let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);

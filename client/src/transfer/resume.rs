@@ -6,7 +6,7 @@
 
 use super::TransferContext;
 use super::missing_ranges::missing;
-use super::part::{Content, Part, arrange};
+use super::part::{Content, KeptRange, Part, arrange};
 use super::range_request::{Continuation, RangeRequest};
 use super::registry::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Level;
 
 /// The delays before another request after a bad response.
 const RETRY_SCHEDULE: Schedule =
@@ -68,6 +69,8 @@ struct Stall {
     backoff: Backoff,
     /// The time before the next attempt.
     delay: Duration,
+    /// The level of its lines: one at its beginning and one when it is over.
+    level: Option<Level>,
 }
 
 impl Source {
@@ -79,6 +82,11 @@ impl Source {
         let has_responded = session.is_some();
         let context = context.clone();
         Box::new(Self { context, range_request, session, lost: None, has_responded, asked_at: None })
+    }
+
+    /// The same for an engine that has its response.
+    pub(super) fn after_response(self: Box<Self>) -> Box<Self> {
+        Box::new(Self { has_responded: true, ..*self })
     }
 
     /// Fetches these bytes over this session. `None` without a permit.
@@ -174,6 +182,10 @@ impl ResumableBody {
                         Err(error) => return Err(error),
                     }
                 }
+                Content::Shared(_) if part.end == self.position => None,
+                Content::Shared(reader) => {
+                    Some(reader.next(self.position, part.end - self.position, &self.guard).await?)
+                }
                 Content::Ahead(task) => {
                     let end = part.end;
                     *part = match task.await {
@@ -201,12 +213,69 @@ impl ResumableBody {
                 self.parts.pop_front();
                 continue;
             };
+            if let Some(source) = &self.source
+                && !matches!(part.content, Content::Local(_))
+            {
+                source.context.counters.bytes_crossed.add(bytes.len() as u64);
+            }
             self.position += bytes.len() as u64;
             self.guard.receive(bytes.len() as u64);
-            if self.stall.take().is_some() {
+            if let Some(stall) = self.stall.take() {
                 self.guard.proceed();
+                self.tell_end(&stall);
             }
             return Ok(Some(bytes));
+        }
+    }
+
+    /// Whether all bytes were returned.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.parts.back().is_none_or(|last| last.end == self.position)
+    }
+
+    /// Ends the body before this position, or soon after it: what is requested already still comes.
+    pub(super) fn end_before(&mut self, end: u64) {
+        while let [.., before, _] = self.parts.make_contiguous()
+            && before.end >= end
+        {
+            self.parts.pop_back();
+        }
+        let is_first = self.parts.len() == 1;
+        let Some(last) = self.parts.back_mut().filter(|last| last.end > end) else { return };
+        match &mut last.content {
+            Content::Missing => last.end = end,
+            Content::Arriving(arriving) if is_first => {
+                let left = last.end - self.position;
+                if let Some(shorter) = arriving.shorten(left, end.saturating_sub(self.position)) {
+                    last.end = self.position + shorter;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What has arrived and was not returned, with its position.
+    pub(super) fn into_arrived(self) -> impl Iterator<Item = (u64, Bytes)> {
+        let mut start = self.position;
+        let kept = self.parts.into_iter().flat_map(move |part| {
+            let end = part.end;
+            part.into_kept(mem::replace(&mut start, end))
+        });
+        kept.filter_map(KeptRange::into_arrived).flat_map(|(mut at, chunks)| {
+            chunks.into_iter().map(move |bytes| {
+                let end = at + bytes.len() as u64;
+                (mem::replace(&mut at, end), bytes)
+            })
+        })
+    }
+
+    /// The transfer receives bytes again.
+    fn tell_end(&self, stall: &Stall) {
+        let (content, trace_id) = (self.guard.name(), self.guard.trace());
+        let waited_ms = u64::try_from(stall.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match stall.level {
+            Some(Level::INFO) => tracing::info!(content, waited_ms, %trace_id, "the transfer continues"),
+            _ => tracing::debug!(content, waited_ms, %trace_id, "the transfer continues"),
         }
     }
 
@@ -247,16 +316,21 @@ impl ResumableBody {
         let gaps = missing(self.position..end, &buffered);
         self.parts = arrange(ranges, &gaps);
         let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
-        tracing::info!(
-            content = self.guard.name(),
-            byte = self.position,
-            end,
-            missing,
-            gaps = gaps.len(),
-            reason = self.last_fault.as_ref().map(tracing::field::display),
-            stall_timeout_s = source.context.stall_timeout.read().as_secs(),
-            "a transfer was interrupted; requesting the rest"
-        );
+        let stall_timeout_s = source.context.stall_timeout.read().as_secs();
+        // The loss of the tunnel has a line of its own, and a stall has one.
+        let is_tunnel = self.last_fault.as_ref().is_some_and(|fault| fault.hop == Hop::Tunnel);
+        let told = self.stall.as_mut().map(|stall| &mut stall.level);
+        if let Some(level @ None) = told {
+            *level = Some(if is_tunnel { Level::DEBUG } else { Level::INFO });
+            let content = self.guard.name();
+            let reason = self.last_fault.as_ref().map(tracing::field::display);
+            let (byte, gaps, trace_id) = (self.position, gaps.len(), self.guard.trace());
+            if is_tunnel {
+                tracing::debug!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
+            } else {
+                tracing::info!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
+            }
+        }
         source.context.counters.interruptions.increment();
         self.guard.interrupted();
         Ok(())
@@ -286,6 +360,7 @@ impl ResumableBody {
         } else {
             stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
         };
+        source.context.counters.retries.increment(&fault);
         self.last_fault = Some(fault);
         Ok(())
     }
@@ -336,20 +411,12 @@ impl ResumableBody {
                     if let Some(source) = &mut self.source {
                         source.has_responded = true;
                     }
-                    let waited = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
-                    let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-                    tracing::info!(
-                        content = self.guard.name(),
-                        byte = bytes.start,
-                        waited_ms,
-                        "the requested bytes arrive"
-                    );
                     self.parts[0] = Part::arriving(&bytes, continuation);
                     self.request_missing();
                     return Ok(());
                 }
                 Ok(Err(error)) => {
-                    tracing::info!(content = self.guard.name(), reason = %error, "requesting again");
+                    tracing::debug!(content = self.guard.name(), reason = %error, "requesting again");
                     self.failed(error)?;
                 }
                 // The check above ends it.
@@ -419,6 +486,6 @@ fn release_permits(parts: &mut VecDeque<Part>) {
 impl Stall {
     fn begin() -> Self {
         let backoff = Backoff::new(RETRY_SCHEDULE);
-        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0 }
+        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0, level: None }
     }
 }

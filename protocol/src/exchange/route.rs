@@ -19,6 +19,8 @@ pub enum Route {
     Token(Registry),
     /// The client's health.
     Health,
+    /// The client's metrics.
+    Metrics,
     /// A file of the client's page; the page itself has no name.
     Page(String),
     /// What the page shows, once.
@@ -60,6 +62,7 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let get_or_head = get_or_head(method);
     match path {
         "/health" => return get_or_head.map(|_| Route::Health),
+        "/metrics" => return get_or_head.map(|_| Route::Metrics),
         "/" => return get_or_head.map(|_| Route::Page(String::new())),
         "/api/status" => return get_or_head.map(|_| Route::Status),
         "/api/events" => return get_or_head.map(|_| Route::Events),

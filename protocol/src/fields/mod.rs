@@ -3,6 +3,7 @@
 //! Must never guess: a field that is not exactly its syntax counts as absent.
 
 pub mod accept;
+pub mod byte_range;
 pub mod content_range;
 pub mod headers;
 pub mod rate_limit;

@@ -10,7 +10,7 @@ use docxy_tests::{
 };
 
 use super::{Role, RunningSubject, Subject, direct};
-use crate::topology::Topology;
+use crate::{layers::KEEPING, topology::Topology};
 
 /// Docxy.
 pub(crate) enum Ours {
@@ -22,6 +22,8 @@ pub(crate) enum Ours {
     Quic,
     /// With the TCP leg alone.
     Tcp,
+    /// With layers kept on the disk.
+    Keeping,
 }
 
 impl Subject for Ours {
@@ -31,6 +33,7 @@ impl Subject for Ours {
             Self::Fixed => "ours-fixed",
             Self::Quic => "ours-quic",
             Self::Tcp => "ours-tcp",
+            Self::Keeping => "ours-keeping",
         }
     }
 
@@ -70,6 +73,7 @@ impl Ours {
             }
             Self::Quic => Some("--leg=quic".to_owned()),
             Self::Tcp => Some("--leg=tcp".to_owned()),
+            Self::Keeping => Some(KEEPING.to_owned()),
         }
     }
 }

@@ -195,6 +195,15 @@ impl Server {
         run(command, PROCESS_TIMEOUT)?.succeeded()
     }
 
+    /// The same with this text as its input. Returns how it ended.
+    pub fn command_with_input(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        let file = self.program.path("input");
+        fs::write(&file, input)?;
+        let mut command = self.program.command();
+        command.args(arguments).arg("--state").arg(self.state()).stdin(File::open(&file)?);
+        run(command, PROCESS_TIMEOUT)
+    }
+
     /// Its state folder.
     pub fn state(&self) -> PathBuf {
         self.program.path("state")
@@ -457,7 +466,9 @@ impl Program {
         command.env_clear().env("PATH", path).env("HOME", self.folder.path());
         // What is joined and logged in there is this program's own.
         command.env("CONFIGURATION_DIRECTORY", self.path("config"));
-        command.envs(variant::settings(self.name)).env("DOCXY_CACHE", self.path("cache"));
+        command.env("DOCXY_CACHE", self.path("cache"));
+        // Most tests count what crosses. Those of kept layers set the flag.
+        command.env("DOCXY_CACHE_SIZE", "0").envs(variant::settings(self.name));
         // The commands of a client find its socket there, and no others.
         command.env("RUNTIME_DIRECTORY", self.path("run"));
         if let Some(level) = std::env::var_os("DOCXY_LOG") {

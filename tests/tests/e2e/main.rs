@@ -8,6 +8,7 @@
 mod auth;
 mod doctor;
 mod hostile;
+mod layers;
 mod leg_choice;
 mod odd_registries;
 mod operations;

@@ -8,6 +8,7 @@ mod dockerd;
 mod hostile_registry;
 mod image_file;
 mod isolation;
+mod kept_layers;
 mod quota;
 mod readme;
 mod real_registry;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use docxy_host::store::{Key, Scope};
 use docxy_protocol::accept::accepts;
 use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
-use docxy_protocol::name::Reference;
+use docxy_protocol::name::{Digest, Reference};
 use docxy_protocol::prefetch::ContentKind;
 use docxy_protocol::request::{Method, Operation, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -57,18 +57,35 @@ pub(crate) fn content(request: &Request, entry: &CacheEntry) -> Option<Response<
             }
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
         }
-        (Operation::Blob { .. }, ContentKind::Blob) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            // A range request then goes to the registry.
-            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        }
+        // A range request then goes to the registry.
+        (Operation::Blob { .. }, ContentKind::Blob) => insert_blob_fields(&mut headers),
         _ => return None,
     }
-    let digest = entry.digest();
-    headers.insert(&DOCKER_CONTENT_DIGEST, HeaderValue::from_str(digest.as_str()).ok()?);
-    headers.insert(header::ETAG, HeaderValue::from_str(&format!("\"{digest}\"")).ok()?);
+    insert_digest(&mut headers, entry.digest());
     let method = request.operation.method();
     Some(in_place_of_registry(StatusCode::OK, headers, method, entry.bytes().clone()))
+}
+
+/// The fields of a blob that a request is for, as a registry sends them, without its length.
+pub(crate) fn blob_headers(request: &Request) -> HeaderMap {
+    let mut headers = HeaderMap::from_iter([API_VERSION]);
+    insert_blob_fields(&mut headers);
+    if let Operation::Blob { digest, .. } = &request.operation {
+        insert_digest(&mut headers, digest);
+    }
+    headers
+}
+
+fn insert_blob_fields(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+}
+
+fn insert_digest(headers: &mut HeaderMap, digest: &Digest) {
+    // A digest has letters, digits and a few marks, which are a valid value.
+    let etag = HeaderValue::from_str(&format!("\"{digest}\"")).map(|etag| (header::ETAG, etag));
+    let digest = HeaderValue::from_str(digest.as_str()).map(|digest| (DOCKER_CONTENT_DIGEST.clone(), digest));
+    headers.extend([etag, digest].into_iter().flatten());
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Transfers over each leg of the transport, with a server that the test plays.
 
 mod beside_running_client;
+mod layers_ahead;
 mod server;
 
 use super::*;
-use crate::gateway::{Deadline, Engine, Gateway, ResponseDeadline};
+use crate::gateway::{BlobCache, Deadline, Engine, Gateway, ResponseDeadline};
 use crate::metadata::Metadata;
+use crate::settings::BlobSettings;
 use crate::tunnel::Tunnel;
+use docxy_host::blob_store::BlobLimits;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -15,6 +18,7 @@ use docxy_transport::test_legs::TestLeg;
 use futures_util::future::join_all;
 use server::{Play, Seen};
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -32,6 +36,8 @@ enum Reader {
     Engine,
     /// `docxy-client pull`, which knows the length before.
     Pull,
+    /// An engine of a client that keeps layers.
+    Keeping,
 }
 
 /// A client whose server plays.
@@ -40,6 +46,8 @@ struct Scene {
     content: Bytes,
     seen: Seen,
     _server: AbortOnDropHandle<()>,
+    /// Where the same client keeps layers, if it does.
+    cache: OnceLock<(Gateway, tempfile::TempDir)>,
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -57,7 +65,22 @@ impl Scene {
         let gateway = Gateway::new(Tunnel::of_servers(receiver), stall_timeout, Metadata::open(None));
         let seen = Seen::default();
         let server = tokio::spawn(server::run(leg, content.clone(), plays, servers, seen.clone()));
-        Self { gateway, content, seen, _server: AbortOnDropHandle::new(server) }
+        let _server = AbortOnDropHandle::new(server);
+        Self { gateway, content, seen, _server, cache: OnceLock::new() }
+    }
+
+    /// The same client, which keeps layers.
+    fn keeping(&self) -> &Gateway {
+        let (keeping, _) = self.cache.get_or_init(|| {
+            let cache = tempfile::tempdir().unwrap();
+            let blobs = BlobSettings {
+                limits: Some(BlobLimits::default()),
+                keeps_private: false,
+                public_for: Duration::from_secs(60),
+            };
+            (self.gateway.clone().with_blob_cache(BlobCache::open(Some(cache.path()), blobs)), cache)
+        });
+        keeping
     }
 
     /// The transfer of the blob.
@@ -69,11 +92,12 @@ impl Scene {
             Request::new("docker.io".parse().unwrap(), operation).with_authorization(Authorization::Public);
         match reader {
             Reader::Pull => Ok(self.gateway.blob(request, 0..self.content.len() as u64).await),
-            Reader::Engine => {
+            Reader::Engine | Reader::Keeping => {
                 let timeout = Duration::from_secs(10);
                 let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
                 let engine = Engine::new(1, &http::HeaderMap::new());
-                Ok(self.gateway.send(request, &engine, deadline).await?.into_body())
+                let gateway = if matches!(reader, Reader::Keeping) { self.keeping() } else { &self.gateway };
+                Ok(gateway.send(request, &engine, deadline).await?.into_body())
             }
         }
     }
@@ -115,7 +139,7 @@ impl Scene {
 /// All combinations of legs, readers and lengths.
 fn all() -> impl Iterator<Item = (TestLeg, Reader, u64)> {
     TestLeg::ALL.into_iter().flat_map(|leg| {
-        let readers = [Reader::Engine, Reader::Pull].into_iter();
+        let readers = [Reader::Engine, Reader::Pull, Reader::Keeping].into_iter();
         readers.flat_map(move |reader| LENGTHS.map(|length| (leg, reader, length)))
     })
 }
@@ -161,7 +185,7 @@ async fn a_body_that_is_lost_again_and_again_arrives() {
 #[tokio::test]
 async fn only_gaps_are_requested_again() {
     for leg in TestLeg::ALL {
-        for reader in [Reader::Engine, Reader::Pull] {
+        for reader in [Reader::Engine, Reader::Pull, Reader::Keeping] {
             let scene = Scene::begin(leg, LENGTHS[1], vec![Play::LoseWithGap]);
             scene.assert_whole(reader, &format!("{leg:?} {reader:?}")).await;
             let segment = SEGMENT_BYTES;

@@ -11,7 +11,7 @@ use docxy_tests::{
     net::Lab,
     stand_in::StandIn,
 };
-use hub_stand_in::{Format, Image, Listen, LoggedRequest, seed_for_repository};
+use hub_stand_in::{Format, Image, Listen, LoggedRequest, PublishRequest, Rule, seed_for_repository};
 
 /// The only account of the stand-in.
 pub(crate) const ALICE: Account<'static> = Account { user: "alice", password: "wonderland" };
@@ -115,6 +115,21 @@ impl Hub {
     /// Forgets them.
     pub(crate) fn clear_request_log(&self) -> Result<()> {
         self.stand_in.clear_request_log()
+    }
+
+    /// Publishes another image.
+    pub(crate) fn publish(&self, request: &PublishRequest) -> Result<()> {
+        self.stand_in.publish(request)
+    }
+
+    /// Arms a fault.
+    pub(crate) fn arm(&self, rule: &Rule) -> Result<()> {
+        self.stand_in.arm(rule)
+    }
+
+    /// Disarms all faults.
+    pub(crate) fn reset_faults(&self) -> Result<()> {
+        self.stand_in.reset_faults()
     }
 
     fn start(lab: &Lab, registry_kind: RegistryKind) -> Result<Self> {

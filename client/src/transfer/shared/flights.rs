@@ -1,0 +1,417 @@
+//! The ranges of one blob that are on their way, and the readers that need them.
+//!
+//! Pure. Must never give the same range to two flights, except what one has already requested when another begins.
+
+use crate::transfer::registry::Waiting;
+use bytes::Bytes;
+use docxy_protocol::fault::{Fault, Hop};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+/// How far a flight is ahead of its furthest reader, at most: enough that one task receives while the other one hashes.
+const LEAD_BYTES: u64 = 512 * 1024;
+
+/// At this distance from its first byte a flight is begun, so that its round trip is over when its reader is there:
+/// 0.7 s of 100 Mbit/s.
+const START_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What a flight keeps of its last bytes, at least. Readers that are further behind read from the disk.
+const RECENT_BYTES: u64 = 1024 * 1024;
+
+/// A reader at this distance from the next byte of a flight waits for it: another request would not be faster.
+const NEAR_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Stored ranges below this length, in bytes, between missing ones are requested again: another request, with its redirect,
+/// takes longer.
+const ISLAND_BYTES_MIN: u64 = 1024 * 1024;
+
+/// The owner of a flight that no reader has begun: the server sends its bytes ahead. No reader has this number.
+const NO_READER: u64 = 0;
+
+/// The flights and the readers of one blob.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    flights: Vec<Flight>,
+    readers: HashMap<u64, Reader>,
+    next_id: u64,
+    /// Whether it has had a reader.
+    was_read: bool,
+}
+
+/// A range that is on its way.
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    bytes: Range<u64>,
+    /// The position of its next byte.
+    tip: u64,
+    /// Its last bytes, before `tip`.
+    recent: VecDeque<Bytes>,
+    recent_bytes: u64,
+    /// The reader whose request it uses.
+    owner: u64,
+    /// What it waits for, if it does.
+    progress: Waiting,
+    /// It brings no more, and is there for its last bytes only.
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Reader {
+    /// From its next byte to its last.
+    bytes: Range<u64>,
+    /// Why the byte at this position does not come.
+    fault: Option<(u64, Fault)>,
+}
+
+/// What a reader does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// These are its next bytes, which another reader's request may have brought.
+    Bytes { bytes: Bytes, is_owner: bool },
+    /// A flight brings them.
+    Wait(Waiting),
+    /// No flight brings them: they are stored, or missing.
+    Look,
+    /// They do not come.
+    Failed(Fault),
+}
+
+/// What a flight does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Receive more, up to this position.
+    Until(u64),
+    /// Wait for its readers.
+    Wait,
+    /// It is complete, or has no reader.
+    End,
+}
+
+impl Flights {
+    /// Adds a reader of these bytes.
+    pub(super) fn add_reader(&mut self, bytes: Range<u64>) -> u64 {
+        let id = self.new_id();
+        self.readers.insert(id, Reader { bytes, fault: None });
+        self.was_read = true;
+        id
+    }
+
+    /// Whether it has had a reader.
+    pub(super) const fn was_read(&self) -> bool {
+        self.was_read
+    }
+
+    pub(super) fn remove_reader(&mut self, id: u64) {
+        self.readers.remove(&id);
+        self.forget();
+    }
+
+    /// What this reader does, whose next byte is at this position.
+    pub(super) fn step(&mut self, id: u64, at: u64) -> Step {
+        if let Some(reader) = self.readers.get_mut(&id) {
+            reader.bytes.start = at;
+            if let Some((_, fault)) = reader.fault.take_if(|(position, _)| *position == at) {
+                return Step::Failed(fault);
+            }
+        }
+        let covering = self.flights.iter().filter(|flight| flight.bytes.contains(&at));
+        for flight in covering {
+            if let Some(bytes) = flight.recent(at) {
+                return Step::Bytes { bytes, is_owner: flight.owner == id };
+            }
+            if flight.is_near(at) {
+                return Step::Wait(flight.progress.clone());
+            }
+        }
+        Step::Look
+    }
+
+    /// The first part of these missing bytes that no flight brings soon.
+    pub(super) fn unclaimed(&self, missing: Range<u64>) -> Option<Range<u64>> {
+        let mut at = missing.start;
+        while at < missing.end {
+            let near = |flight: &&Flight| flight.bytes.contains(&at) && flight.is_near(at);
+            let Some(flight) = self.flights.iter().find(near) else {
+                let others = self.flights.iter().filter(|flight| !flight.is_over && at < flight.bytes.end);
+                // One that is far behind goes on to here. One that has passed is of no use.
+                let ends = others.filter_map(|flight| {
+                    let is_behind = flight.bytes.start <= at && flight.tip <= at;
+                    if is_behind {
+                        Some(flight.bytes.end)
+                    } else {
+                        Some(flight.bytes.start).filter(|start| *start > at)
+                    }
+                });
+                return Some(at..ends.min().unwrap_or(missing.end).min(missing.end));
+            };
+            at = flight.bytes.end;
+        }
+        None
+    }
+
+    /// Begins a flight for this reader, of bytes that are [`unclaimed`](Self::unclaimed).
+    pub(super) fn claim(&mut self, owner: u64, bytes: Range<u64>) -> u64 {
+        for flight in &mut self.flights {
+            if flight.tip <= bytes.start && bytes.start < flight.bytes.end {
+                flight.bytes.end = bytes.start;
+            }
+        }
+        let (id, tip) = (self.new_id(), bytes.start);
+        let (recent, progress) = (VecDeque::new(), Waiting::default());
+        let (recent_bytes, is_over) = (0, false);
+        self.flights.push(Flight { id, bytes, tip, recent, recent_bytes, owner, progress, is_over });
+        id
+    }
+
+    /// Begins a flight of bytes that come ahead of their readers. `None` if another one brings some of them.
+    pub(super) fn claim_ahead(&mut self, bytes: Range<u64>) -> Option<u64> {
+        let is_free = self.unclaimed(bytes.clone()).as_ref() == Some(&bytes);
+        is_free.then(|| self.claim(NO_READER, bytes))
+    }
+
+    /// Whether some bytes come ahead of their readers.
+    pub(super) fn are_ahead(&self) -> bool {
+        self.flights.iter().any(|flight| flight.owner == NO_READER && !flight.is_over)
+    }
+
+    /// What this flight does.
+    pub(super) fn demand(&self, id: u64) -> Demand {
+        let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return Demand::End };
+        let left = flight.tip..flight.bytes.end;
+        let lead = if flight.tip == flight.bytes.start { START_BYTES } else { LEAD_BYTES };
+        let mut demand = Demand::End;
+        for Reader { bytes, .. } in self.readers.values() {
+            if left.is_empty() || bytes.start >= left.end || bytes.end <= left.start {
+                continue;
+            }
+            if left.start < bytes.start + lead {
+                return Demand::Until(left.end);
+            }
+            demand = Demand::Wait;
+        }
+        demand
+    }
+
+    /// These bytes have arrived. Returns their position.
+    pub(super) fn arrived(&mut self, id: u64, bytes: Bytes) {
+        let Some(flight) = self.flight(id) else { return };
+        flight.tip += bytes.len() as u64;
+        flight.recent_bytes += bytes.len() as u64;
+        flight.recent.push_back(bytes);
+        while let Some(first) = flight.recent.front().map(|bytes| bytes.len() as u64)
+            && flight.recent_bytes - first >= RECENT_BYTES
+        {
+            flight.recent_bytes -= first;
+            flight.recent.pop_front();
+        }
+    }
+
+    /// What this flight waits for.
+    pub(super) fn set_progress(&mut self, id: u64, progress: Waiting) {
+        if let Some(flight) = self.flight(id) {
+            flight.progress = progress;
+        }
+    }
+
+    /// The flight has ended, perhaps early. Its readers look elsewhere for the rest.
+    pub(super) fn ended(&mut self, id: u64) {
+        if let Some(flight) = self.flight(id) {
+            (flight.is_over, flight.bytes.end) = (true, flight.tip);
+        }
+        self.forget();
+    }
+
+    /// The flight has failed, and so do its readers; only its owner if another reader's request may succeed.
+    pub(super) fn failed(&mut self, id: u64, fault: &Fault) {
+        let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return };
+        let is_of_request = matches!(fault.hop, Hop::Engine | Hop::Registry | Hop::TokenService);
+        // One that is far behind tries again when it gets there.
+        let near = flight.tip.saturating_sub(RECENT_BYTES)..flight.tip + NEAR_BYTES;
+        for (reader, Reader { bytes, fault: failed }) in &mut self.readers {
+            if near.contains(&bytes.start) && (!is_of_request || *reader == flight.owner) {
+                *failed = Some((bytes.start.max(flight.tip), fault.clone()));
+            }
+        }
+        self.ended(id);
+    }
+
+    /// Drops what has ended, unless its last bytes are read.
+    fn forget(&mut self) {
+        let Self { flights, readers, .. } = self;
+        flights.retain(|flight| {
+            let is_read = |reader: &Reader| flight.recent_range().contains(&reader.bytes.start);
+            !flight.is_over || readers.values().any(is_read)
+        });
+    }
+
+    fn flight(&mut self, id: u64) -> Option<&mut Flight> {
+        self.flights.iter_mut().find(|flight| flight.id == id)
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Flight {
+    /// What is in memory.
+    const fn recent_range(&self) -> Range<u64> {
+        self.tip - self.recent_bytes..self.tip
+    }
+
+    /// The bytes from this position on that are in memory.
+    fn recent(&self, at: u64) -> Option<Bytes> {
+        if at >= self.tip {
+            return None;
+        }
+        let mut start = self.tip;
+        // Most readers are near the end.
+        for bytes in self.recent.iter().rev() {
+            start -= bytes.len() as u64;
+            if start <= at {
+                // It fits, since it is less than the length of the bytes.
+                return Some(bytes.slice((at - start) as usize..));
+            }
+        }
+        None
+    }
+
+    /// Whether the byte at this position comes soon.
+    const fn is_near(&self, at: u64) -> bool {
+        self.tip <= at && at - self.tip <= NEAR_BYTES
+    }
+}
+
+/// The ranges to request if these are missing: short stored ranges between them are requested, too.
+pub(super) fn gaps(missing: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut gaps: Vec<Range<u64>> = Vec::new();
+    for range in missing {
+        match gaps.last_mut() {
+            Some(last) if range.start - last.end < ISLAND_BYTES_MIN => last.end = range.end,
+            _ => gaps.push(range),
+        }
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::fault::FaultKind;
+
+    const M: u64 = 1024 * 1024;
+    const SIZE: u64 = 64 * M;
+
+    fn arrive(flights: &mut Flights, id: u64, until: u64) {
+        while let Demand::Until(_) = flights.demand(id)
+            && flights.flight(id).unwrap().tip < until
+        {
+            flights.arrived(id, Bytes::from_static(&[7; 64 * 1024]));
+        }
+    }
+
+    fn claim(flights: &mut Flights, reader: u64, missing: Range<u64>) -> u64 {
+        let bytes = flights.unclaimed(missing).unwrap();
+        flights.claim(reader, bytes)
+    }
+
+    #[test]
+    fn the_furthest_reader_drives_a_flight_and_the_others_follow() {
+        let mut flights = Flights::default();
+        let (fast, slow) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+        let flight = claim(&mut flights, slow, 0..SIZE);
+        assert_eq!(flights.unclaimed(0..SIZE), None);
+        arrive(&mut flights, flight, SIZE);
+        assert_eq!(flights.demand(flight), Demand::Wait, "no reader reads");
+        assert!(matches!(flights.step(slow, 0), Step::Bytes { is_owner: true, .. }));
+        let mut at = 0;
+        while let Step::Bytes { bytes, is_owner: false } = flights.step(fast, at) {
+            at += bytes.len() as u64;
+            flights.step(fast, at);
+            arrive(&mut flights, flight, SIZE.min(at + LEAD_BYTES));
+            if at == 8 * M {
+                break;
+            }
+        }
+        assert_eq!(at, 8 * M);
+        assert!(matches!(flights.step(slow, 0), Step::Look), "the disk has them");
+        flights.remove_reader(fast);
+        assert_eq!(flights.demand(flight), Demand::Wait);
+        flights.remove_reader(slow);
+        assert_eq!(flights.demand(flight), Demand::End);
+    }
+
+    #[test]
+    fn a_reader_far_ahead_claims_its_own_range() {
+        let mut flights = Flights::default();
+        let readers: Vec<_> = (0..4).map(|n| flights.add_reader(n * 16 * M..SIZE)).collect();
+        let ids: Vec<_> =
+            (0..4).map(|n| claim(&mut flights, readers[n as usize], n * 16 * M..SIZE)).collect();
+        for (n, id) in (0..).zip(&ids) {
+            assert_eq!(flights.demand(*id), Demand::Until((n + 1) * 16 * M));
+        }
+        assert!(matches!(flights.step(readers[0], 17 * M), Step::Wait(_)), "soon there");
+        assert!(matches!(flights.step(readers[0], 20 * M), Step::Look), "too far");
+        assert_eq!(flights.unclaimed(20 * M..SIZE), Some(20 * M..32 * M));
+        flights.ended(ids[2]);
+        assert_eq!(flights.unclaimed(31 * M..SIZE), Some(31 * M..32 * M));
+        assert_eq!(flights.unclaimed(32 * M..SIZE), Some(32 * M..48 * M));
+    }
+
+    #[test]
+    fn what_a_flight_has_passed_and_the_disk_has_lost_is_claimed_again() {
+        let mut flights = Flights::default();
+        let (first, second) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+        let flight = claim(&mut flights, first, 0..SIZE);
+        flights.step(first, 32 * M);
+        arrive(&mut flights, flight, 32 * M);
+        assert!(matches!(flights.step(second, M), Step::Look));
+        assert_eq!(flights.unclaimed(M..SIZE), Some(M..SIZE));
+    }
+
+    #[test]
+    fn a_failure_of_a_request_is_its_readers_alone() {
+        for (hop, is_everybodys) in [(Hop::Registry, false), (Hop::Cdn, true)] {
+            let mut flights = Flights::default();
+            let (owner, other) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+            let flight = claim(&mut flights, owner, 0..SIZE);
+            flights.arrived(flight, Bytes::from_static(&[7; 64 * 1024]));
+            flights.failed(flight, &Fault::new(hop, FaultKind::TimedOut, "slow"));
+            for (reader, fails) in [(owner, true), (other, is_everybodys)] {
+                assert!(matches!(flights.step(reader, 0), Step::Bytes { .. }), "it has come before");
+                assert_eq!(matches!(flights.step(reader, 64 * 1024), Step::Failed(_)), fails);
+            }
+            assert_eq!(flights.unclaimed(64 * 1024..SIZE), Some(64 * 1024..SIZE));
+        }
+    }
+
+    #[test]
+    fn what_comes_ahead_is_requested_by_no_reader() {
+        let mut flights = Flights::default();
+        let ahead: Vec<_> = (0..4).rev().map(|n| flights.claim_ahead(n * M..(n + 1) * M).unwrap()).collect();
+        assert!(flights.are_ahead() && !flights.was_read());
+        assert_eq!(flights.claim_ahead(0..M), None, "it comes already");
+        let reader = flights.add_reader(0..SIZE);
+        assert_eq!(flights.unclaimed(0..SIZE), Some(4 * M..SIZE));
+        let rest = claim(&mut flights, reader, 0..SIZE);
+        assert!(matches!(flights.step(reader, 0), Step::Wait(_)));
+        flights.arrived(ahead[3], Bytes::from_static(&[7; 1000]));
+        assert!(matches!(flights.step(reader, 0), Step::Bytes { is_owner: false, .. }));
+        // They do not come after all.
+        for id in ahead {
+            flights.ended(id);
+        }
+        assert!(flights.was_read() && !flights.are_ahead());
+        assert!(matches!(flights.step(reader, 1000), Step::Look));
+        assert_eq!(flights.unclaimed(1000..SIZE), Some(1000..4 * M));
+        assert_eq!(flights.demand(rest), Demand::Until(SIZE));
+    }
+
+    #[test]
+    fn short_stored_ranges_cost_no_request() {
+        assert_eq!(gaps(vec![0..M, M + 1000..5 * M, 7 * M..8 * M]), [0..5 * M, 7 * M..8 * M]);
+        assert_eq!(gaps(Vec::new()), []);
+    }
+}
