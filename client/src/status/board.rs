@@ -24,8 +24,8 @@ const WATCHERS_MAX: usize = 16;
 /// The time between two snapshots, at least.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// It is this many times as long as a snapshot takes, so that many pulls cost no more than a fiftieth of a processor.
-const PUBLISH_INTERVAL_RATIO: u32 = 50;
+/// It is this many times as long as a snapshot takes, so that many pulls cost no more than a hundredth of a processor.
+const PUBLISH_INTERVAL_RATIO: u32 = 100;
 
 /// After this time without a change a watcher gets an empty comment: one that is gone shows by that.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);

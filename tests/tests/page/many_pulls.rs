@@ -29,6 +29,9 @@ async fn two_hundred_pulls_are_shown_and_cost_the_client_little() -> Result<()> 
     browser.open(&testbed.url(), LAPTOP).await?;
     let pulls: Vec<_> = (0..PULLS).map(|n| testbed.pull(&format!("team/app{n}"))).collect();
     browser.wait_for(&format!("document.querySelectorAll('#pulls .pull').length === {PULLS}")).await?;
+    // All have begun to receive layers.
+    let sums = "[...document.querySelectorAll('#pulls [data-part=sums]')]";
+    browser.wait_for(&format!("{sums}.every(sum => sum.textContent !== '')")).await?;
     let mut share = async || -> Result<f64> {
         let before = testbed.client.process().processor_seconds()?;
         tokio::time::sleep(MEASURED).await;
