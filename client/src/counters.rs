@@ -1,12 +1,18 @@
-//! Counts what happened since the start, for `/health`.
+//! Counts what happened since the start, for `/health` and `/metrics`.
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
+use crate::recent_errors::{Advice, RecentErrors};
+use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};
+use docxy_transport::Leg;
+use http::StatusCode;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +24,28 @@ pub(crate) struct Counter(AtomicU64);
 /// Such a number for each name.
 #[derive(Debug, Default)]
 pub(crate) struct ByName(Mutex<BTreeMap<&'static str, u64>>);
+
+/// Such a number for each hop and kind of a fault.
+#[derive(Debug, Default)]
+pub(crate) struct ByFault(Mutex<HashMap<(Hop, FaultKind), u64>>);
+
+/// Such a number for each status of a response.
+#[derive(Debug, Default)]
+pub(crate) struct ByStatus(Mutex<BTreeMap<u16, u64>>);
+
+/// The bytes of one leg, with its own headers.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LegBytes {
+    pub(crate) sent: Counter,
+    pub(crate) received: Counter,
+}
+
+/// Bytes of bodies that have ended, by where they came from.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct SourceBytes {
+    pub(crate) tunnel: Counter,
+    pub(crate) cache: Counter,
+}
 
 /// The last event of a kind.
 #[derive(Debug, Default)]
@@ -48,10 +76,16 @@ pub(crate) struct TunnelEvents {
     /// The version of the server, at the last connect.
     #[serde(serialize_with = "without_time")]
     pub(crate) server_version: LastEvent,
+    pub(crate) quic: LegBytes,
+    pub(crate) tcp: LegBytes,
+    #[serde(skip)]
+    pub(crate) line: LineHistograms,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
 }
 
 /// The field names are those of `/health`.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct TransferEvents {
     /// Responses that the client sent without a request to the server.
     pub(crate) local_responses: Counter,
@@ -72,6 +106,46 @@ pub(crate) struct TransferEvents {
     pub(crate) bytes_shared: Counter,
     /// Requests to registries by each known engine.
     pub(crate) engines: ByName,
+    /// Responses to engines.
+    #[serde(skip)]
+    pub(crate) responses: ByStatus,
+    /// Requests that were sent again, by what had failed.
+    #[serde(skip)]
+    pub(crate) retries: ByFault,
+    /// The bytes of response bodies. [`TransferRegistry`](crate::transfer::TransferRegistry) adds those that run.
+    #[serde(skip)]
+    pub(crate) bytes: SourceBytes,
+    /// Until the first byte of a body, by operation.
+    #[serde(skip)]
+    pub(crate) first_byte: Histograms,
+    /// From the request for a tag to the last layer.
+    #[serde(skip)]
+    pub(crate) pull: Histogram,
+    #[serde(skip)]
+    pub(crate) recent: RecentErrors,
+}
+
+impl Default for TransferEvents {
+    fn default() -> Self {
+        Self {
+            local_responses: Counter::default(),
+            interruptions: Counter::default(),
+            failures: Counter::default(),
+            last_failure: LastEvent::default(),
+            tokens_renewed: Counter::default(),
+            pulls_of_others: Counter::default(),
+            bytes_crossed: Counter::default(),
+            bytes_from_disk: Counter::default(),
+            bytes_shared: Counter::default(),
+            engines: ByName::default(),
+            responses: ByStatus::default(),
+            retries: ByFault::default(),
+            bytes: SourceBytes::default(),
+            first_byte: durations_by_label(),
+            pull: durations(),
+            recent: RecentErrors::default(),
+        }
+    }
 }
 
 impl Counter {
@@ -79,14 +153,50 @@ impl Counter {
         self.add(1);
     }
 
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 impl ByName {
     pub(crate) fn increment(&self, name: &'static str) {
         *self.0.lock().entry(name).or_default() += 1;
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().clone()
+    }
+}
+
+impl ByFault {
+    pub(crate) fn increment(&self, fault: &Fault) {
+        *self.0.lock().entry((fault.hop, fault.kind)).or_default() += 1;
+    }
+
+    pub(crate) fn all(&self) -> HashMap<(Hop, FaultKind), u64> {
+        self.0.lock().clone()
+    }
+}
+
+impl ByStatus {
+    pub(crate) fn increment(&self, status: StatusCode) {
+        *self.0.lock().entry(status.as_u16()).or_default() += 1;
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<u16, u64> {
+        self.0.lock().clone()
+    }
+}
+
+impl SourceBytes {
+    /// Adds a body, of which so many bytes did not cross the tunnel.
+    pub(crate) fn add(&self, bytes: u64, kept: u64) {
+        self.tunnel.add(bytes.saturating_sub(kept));
+        self.cache.add(kept);
     }
 }
 
@@ -114,16 +224,25 @@ fn without_time<S: Serializer>(event: &LastEvent, serializer: S) -> Result<S::Ok
 }
 
 impl TunnelEvents {
+    pub(crate) const fn leg(&self, leg: Leg) -> &LegBytes {
+        match leg {
+            Leg::Quic => &self.quic,
+            Leg::Tcp => &self.tcp,
+        }
+    }
+
     pub(crate) fn disconnected(&self, reason: impl Display) {
         self.disconnects.increment();
+        self.recent.record(format_args!("tunnel: {reason}"), None, Advice::Wait);
         self.last_disconnect.set(reason);
     }
 }
 
 impl TransferEvents {
-    pub(crate) fn failed(&self, reason: impl Display) {
+    pub(crate) fn failed(&self, fault: &Fault, image: String) {
         self.failures.increment();
-        self.last_failure.set(reason);
+        self.recent.record_fault(fault, Some(image));
+        self.last_failure.set(fault);
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Must never promise what does not work: engines' own accounts can be used for Docker Hub only.
 
+use crate::gateway::UsedAccount;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::text::CleanText;
 
@@ -13,8 +14,8 @@ pub(crate) struct AnonymousContent {
     pub(crate) repository: Repository,
     /// Whether the engine had a credential, which the registry must not receive.
     pub(crate) is_credential_withheld: bool,
-    /// The user of the login that was sent in its place, if there is one.
-    pub(crate) account: Option<String>,
+    /// The login that was sent in its place, if there is one.
+    pub(crate) account: Option<UsedAccount>,
 }
 
 impl AnonymousContent {
@@ -22,7 +23,14 @@ impl AnonymousContent {
     pub(crate) fn denial(&self, said: Option<&CleanText<500>>) -> String {
         let Self { registry, repository, is_credential_withheld, account } = self;
         let said = said.map(|said| format!(" ({registry} says: {said})")).unwrap_or_default();
-        if let Some(user) = account {
+        if let Some(UsedAccount { user, retry_after: Some(pause) }) = account {
+            return format!(
+                "docxy: {registry} refuses the password of the account {user}, and denies {repository} without it{said}. \
+                 Log in again: docxy-client login {registry} (docxy tries that password again in {} s)",
+                pause.as_secs()
+            );
+        }
+        if let Some(UsedAccount { user, .. }) = account {
             return format!(
                 "docxy: {registry} denied {repository} to the account {user}: it does not exist, or the account may not \
                  read it, or its password is no longer valid{said}. Check the name, or log in again: docxy-client login \

@@ -40,7 +40,10 @@ pub mod local_api;
 pub mod logins;
 pub mod metadata;
 pub mod pull;
+pub mod pulls;
+mod recent_errors;
 pub mod settings;
+pub mod status;
 pub mod transfer;
 pub mod tunnel;
 

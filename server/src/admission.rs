@@ -83,10 +83,12 @@ impl ClientAdmission {
         // The semaphore is never closed.
         let own_limit = own_limit.map_err(|closed| Fault::new(Hop::Server, FaultKind::Internal, closed))?;
         let _waiting_for_others = self.all.waiting.token();
-        let slot = tokio::time::timeout(UPSTREAM_HEADER_TIMEOUT, self.budget.slot()).await.map_err(|_| {
-            let detail = "too many transfers at once; try again in a while";
-            Fault::new(Hop::Server, FaultKind::Overloaded, detail)
-        })?;
+        let slot = tokio::time::timeout(UPSTREAM_HEADER_TIMEOUT, self.budget.slot(usize::MAX))
+            .await
+            .map_err(|_| {
+                let detail = "too many transfers at once; try again in a while";
+                Fault::new(Hop::Server, FaultKind::Overloaded, detail)
+            })?;
         Ok(Permit { client: Arc::clone(self), _slot: slot, _own_limit: own_limit })
     }
 }

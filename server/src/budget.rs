@@ -32,7 +32,16 @@ pub(crate) struct Budget(Mutex<Slots>);
 struct Slots {
     free: usize,
     /// What waits, those that came first at the front.
-    waiting: VecDeque<(Arc<BudgetShare>, oneshot::Sender<Slot>)>,
+    waiting: VecDeque<Waiter>,
+}
+
+/// What waits for a slot of its share.
+#[derive(Debug)]
+struct Waiter {
+    share: Arc<BudgetShare>,
+    /// How many slots the share may hold then.
+    most: usize,
+    sender: oneshot::Sender<Slot>,
 }
 
 /// The slots of one client, over all its sessions, or those of one of them.
@@ -78,16 +87,17 @@ impl BudgetShare {
         Arc::strong_count(self).saturating_sub(2).max(1)
     }
 
-    /// Waits for a slot. A session gets its slots in the order in which it waits for them.
-    pub(crate) async fn slot(self: &Arc<Self>) -> Slot {
+    /// Waits for a slot with which the share holds `most` or fewer. A session gets its slots in the order in which it
+    /// waits for them.
+    pub(crate) async fn slot(self: &Arc<Self>, most: usize) -> Slot {
         let granted = {
             let mut slots = self.all.0.lock();
-            // If the session waits for another one, none is free for it.
-            if let Some(slot) = slots.take(self) {
+            // What waits already needs more free ones, or fewer that are held.
+            if let Some(slot) = slots.take(self, most) {
                 return slot;
             }
             let (sender, granted) = oneshot::channel();
-            slots.waiting.push_back((Arc::clone(self), sender));
+            slots.waiting.push_back(Waiter { share: Arc::clone(self), most, sender });
             granted
         };
         match granted.await {
@@ -108,11 +118,15 @@ impl BudgetShare {
 }
 
 impl Slots {
+    /// Whether something lacks a free slot. What waits only until its share holds fewer does not.
     fn has_waiters(&self) -> bool {
-        self.waiting.iter().any(|(_, sender)| !sender.is_closed())
+        let lacks_one = |Waiter { share, most, sender }: &Waiter| {
+            !sender.is_closed() && share.held.load(Ordering::Relaxed) < *most
+        };
+        self.waiting.iter().any(lacks_one)
     }
 
-    fn take(&mut self, share: &Arc<BudgetShare>) -> Option<Slot> {
+    fn take(&mut self, share: &Arc<BudgetShare>, most: usize) -> Option<Slot> {
         let held = |share: &BudgetShare| share.held.load(Ordering::Relaxed);
         let is_fair = match &share.client {
             Some(client) => {
@@ -121,7 +135,7 @@ impl Slots {
             }
             None => held(share) < self.free,
         };
-        is_fair.then(|| {
+        (is_fair && held(share) < most).then(|| {
             self.free -= 1;
             for share in [Some(share), share.client.as_ref()].into_iter().flatten() {
                 share.held.fetch_add(1, Ordering::Relaxed);
@@ -133,14 +147,14 @@ impl Slots {
     /// The slots for those that have waited.
     fn grant(&mut self) -> Vec<(oneshot::Sender<Slot>, Slot)> {
         let mut granted = Vec::new();
-        for (share, sender) in std::mem::take(&mut self.waiting) {
-            if sender.is_closed() {
+        for waiter in std::mem::take(&mut self.waiting) {
+            if waiter.sender.is_closed() {
                 // It waits no more.
                 continue;
             }
-            match self.take(&share) {
-                Some(slot) => granted.push((sender, slot)),
-                None => self.waiting.push_back((share, sender)),
+            match self.take(&waiter.share, waiter.most) {
+                Some(slot) => granted.push((waiter.sender, slot)),
+                None => self.waiting.push_back(waiter),
             }
         }
         granted
@@ -171,7 +185,7 @@ mod tests {
 
     /// Takes all slots that are available at once.
     fn take_all(share: &Arc<BudgetShare>) -> Vec<Slot> {
-        std::iter::from_fn(|| share.slot().now_or_never()).collect()
+        std::iter::from_fn(|| share.slot(usize::MAX).now_or_never()).collect()
     }
 
     #[test]
@@ -205,8 +219,11 @@ mod tests {
         let client = Budget::new(2).client();
         let held = take_all(&client);
         assert_eq!(held.len(), 1);
-        let (mut ended, mut first, mut second) =
-            (Box::pin(client.slot()), Box::pin(client.slot()), Box::pin(client.slot()));
+        let (mut ended, mut first, mut second) = (
+            Box::pin(client.slot(usize::MAX)),
+            Box::pin(client.slot(usize::MAX)),
+            Box::pin(client.slot(usize::MAX)),
+        );
         for waiting in [&mut ended, &mut first, &mut second] {
             assert!(waiting.now_or_never().is_none());
         }
@@ -228,8 +245,22 @@ mod tests {
         let started = tokio::time::Instant::now();
         tokio::select! {
             () = stalled.reclaimed() => assert_eq!(started.elapsed(), STALLED_TIMEOUT),
-            _ = other.slot() => panic!("no slot is free"),
+            _ = other.slot(usize::MAX) => panic!("no slot is free"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_holds_enough_waits_for_its_own_slots_and_takes_none_from_others() {
+        let all = Budget::new(64);
+        let (session, other) = (all.client().session(), all.client());
+        let mut held: Vec<_> = std::iter::from_fn(|| session.slot(3).now_or_never()).collect();
+        assert_eq!(held.len(), 3);
+        let mut next = Box::pin(session.slot(3));
+        assert!((&mut next).now_or_never().is_none() && session.slot(4).now_or_never().is_some());
+        let unwanted = tokio::time::timeout(10 * STALLED_TIMEOUT, other.reclaimed()).await;
+        assert!(unwanted.is_err(), "slots are free");
+        held.pop();
+        assert!(next.now_or_never().is_some());
     }
 
     #[test]
@@ -238,7 +269,8 @@ mod tests {
         let (greedy, modest) = (all.client(), all.client());
         let (mut held, other) = (take_all(&greedy), take_all(&modest));
         assert_eq!((held.len(), other.len()), (2, 1));
-        let (mut more, mut modest_more) = (Box::pin(greedy.slot()), Box::pin(modest.slot()));
+        let (mut more, mut modest_more) =
+            (Box::pin(greedy.slot(usize::MAX)), Box::pin(modest.slot(usize::MAX)));
         assert!((&mut more).now_or_never().is_none() && (&mut modest_more).now_or_never().is_none());
         held.pop();
         let granted = more.now_or_never();

@@ -1,10 +1,18 @@
-//! Counts what happened since the start, for the status file.
+//! Counts what happened since the start, for the status file, the admin page and `/metrics`.
 //!
 //! Must never decide anything: it only counts.
 
+use docxy_host::metrics::{Histograms, LineHistograms, durations_by_label};
+use docxy_protocol::text::{CleanText, clean};
+use docxy_transport::Leg;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
+
+/// The last failures that are kept.
+const FAILURES_MAX: usize = 20;
 
 /// How exchanges of one operation ended.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
@@ -14,42 +22,104 @@ pub(crate) struct Outcomes {
     pub(crate) cancelled: u64,
 }
 
+/// The bytes of one leg, with its own headers.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(crate) struct LegBytes {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// An exchange that failed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Failure {
+    at: Timestamp,
+    reason: CleanText,
+}
+
 /// Events of all connections.
-#[derive(Debug, Default)]
-pub(crate) struct Counters(Mutex<Counts>);
+#[derive(Debug)]
+pub(crate) struct Counters {
+    counts: Mutex<Counts>,
+    /// The last ones, the newest first.
+    failures: Mutex<VecDeque<Failure>>,
+    /// The lines to all clients.
+    pub(crate) line: LineHistograms,
+    /// Until there was a response, by operation.
+    pub(crate) first_byte: Histograms,
+    /// Until it was sent whole.
+    pub(crate) exchange: Histograms,
+}
 
 /// The counts at one moment.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(crate) struct Counts {
     /// By operation.
-    exchanges: BTreeMap<&'static str, Outcomes>,
+    pub(crate) exchanges: BTreeMap<&'static str, Outcomes>,
     /// Connections that were closed before their client was authenticated.
-    refused: u64,
+    pub(crate) refused: u64,
     /// Connections of clients that speak another version of the wire.
-    other_versions: u64,
+    pub(crate) other_versions: u64,
     /// Connections whose stated rate was above the operator's limit.
-    capped_rates: u64,
+    pub(crate) capped_rates: u64,
+    /// What clients were sent and have sent.
+    pub(crate) quic: LegBytes,
+    pub(crate) tcp: LegBytes,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            counts: Mutex::default(),
+            failures: Mutex::default(),
+            line: LineHistograms::default(),
+            first_byte: durations_by_label(),
+            exchange: durations_by_label(),
+        }
+    }
 }
 
 impl Counters {
     /// Adds how an exchange of this operation ended.
     pub(crate) fn exchange_ended(&self, operation: &'static str, add: impl FnOnce(&mut Outcomes)) {
-        add(self.0.lock().exchanges.entry(operation).or_default());
+        add(self.counts.lock().exchanges.entry(operation).or_default());
+    }
+
+    /// An exchange failed for this reason.
+    pub(crate) fn failed(&self, reason: impl Display) {
+        let mut failures = self.failures.lock();
+        failures.truncate(FAILURES_MAX - 1);
+        failures.push_front(Failure { at: Timestamp::now(), reason: clean(reason) });
     }
 
     pub(crate) fn connection_refused(&self) {
-        self.0.lock().refused += 1;
+        self.counts.lock().refused += 1;
     }
 
     pub(crate) fn version_refused(&self) {
-        self.0.lock().other_versions += 1;
+        self.counts.lock().other_versions += 1;
     }
 
     pub(crate) fn rate_capped(&self) {
-        self.0.lock().capped_rates += 1;
+        self.counts.lock().capped_rates += 1;
+    }
+
+    /// A connection has carried so many bytes more.
+    pub(crate) fn carried(&self, leg: Leg, sent: u64, received: u64) {
+        let mut counts = self.counts.lock();
+        let bytes = match leg {
+            Leg::Quic => &mut counts.quic,
+            Leg::Tcp => &mut counts.tcp,
+        };
+        bytes.sent += sent;
+        bytes.received += received;
     }
 
     pub(crate) fn snapshot(&self) -> Counts {
-        self.0.lock().clone()
+        self.counts.lock().clone()
+    }
+
+    /// The last failures, the newest first.
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().iter().cloned().collect()
     }
 }

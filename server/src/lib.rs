@@ -27,7 +27,9 @@
 //! 5. The response ends with an explicit end or a fault, and a dropped stream is reset. Truncation is never
 //!    silent.
 
+mod access;
 pub mod address;
+mod admin;
 mod admission;
 mod budget;
 pub mod command;

@@ -1,8 +1,9 @@
 //! `scripts/bench`: measures Docxy beside the alternatives.
-//! Must never judge: it measures and prints.
+//! Must never judge by its exit code: it measures and prints.
 
 mod bulk_source;
 mod engines;
+mod figures;
 mod layers;
 mod legs;
 mod load;
@@ -44,6 +45,7 @@ Examples:
   bench wan --scenario outage,idle            changes of the link during a transfer
   bench wan --only ours-tcp,tcp-bbr           the TCP leg alone, beside bare TCP
   bench legs --case networks,servers          which leg and server carries a pull, and how soon
+  bench figures                               one table of what legs and servers must reach
 
 Compare only figures of one run: other load on the machine slows all subjects alike.";
 
@@ -63,6 +65,8 @@ enum Command {
     Wan(wan::Options),
     /// How our client finds a leg and a server on networks of every kind (needs root)
     Legs(legs::Options),
+    /// What the choice of legs and servers must reach: measures all of it, and prints one table (needs root)
+    Figures(figures::Options),
     /// One end of a transfer, as the benches start it
     #[command(subcommand, hide = true)]
     Peer(peer::Peer),
@@ -88,6 +92,7 @@ fn run(command: Command) -> Result<()> {
         Command::Trips(options) => trips::run(&options),
         Command::Wan(options) => wan::run(&options),
         Command::Legs(options) => legs::run(&options),
+        Command::Figures(options) => figures::run(&options),
         Command::Peer(peer) => peer::run(peer),
     }
 }

@@ -7,6 +7,7 @@ use super::doctor::DoctorArguments;
 use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
+use super::status::StatusArguments;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
@@ -58,6 +59,7 @@ pub(super) enum Command {
     Setup(SetupArguments),
     Cache(CacheArguments),
     Doctor(DoctorArguments),
+    Status(StatusArguments),
     Service(ServiceArguments),
     #[command(after_help = "Example:\n  docxy-client completions bash >/etc/bash_completion.d/docxy-client")]
     Completions(CompletionsArguments),
@@ -134,6 +136,9 @@ pub(super) enum LinksCommand {
 ///
 /// The password is read without echo, or from stdin. Many registries want an access token in its place: Docker Hub
 /// for accounts with a second factor, ghcr.io a personal access token with read:packages.
+///
+/// A password that the registry no longer accepts is not used for a while, so that the account is not locked: log in
+/// again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client login\n  docxy-client login ghcr.io -u me <token.txt\n  \
     docxy-client login 1.dkr.ecr.eu-west-1.amazonaws.com --helper ecr-login\n  docxy-client login --import")]
@@ -296,7 +301,9 @@ fn user(text: &str) -> Result<String, NotAUser> {
 
 /// The names of the engines, with how far each was tried.
 fn engines() -> impl TypedValueParser<Value = &'static Engine> {
-    let value = |engine: &'static Engine| PossibleValue::new(engine.name).help(engine.evidence);
+    let value = |engine: &'static Engine| {
+        PossibleValue::new(engine.name).aliases(engine.aliases()).help(engine.evidence)
+    };
     PossibleValuesParser::new(ENGINES.iter().map(value))
         .map(|name| Engine::named(&name).expect("the names are the engines' own"))
 }

@@ -7,6 +7,7 @@ use crate::engine_config::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
+use crate::status::NotRunning;
 use docxy_host::blob_store::OpenError;
 use docxy_host::service::ServiceError;
 use docxy_protocol::link::find_link;
@@ -61,6 +62,10 @@ pub enum CommandError {
     UnknownServer { server: String, file: PathBuf },
     #[error("{server} may be any of these: name one of them, with its ports: {}", candidates.join(" "))]
     AmbiguousServer { server: String, candidates: Vec<String> },
+    #[error(transparent)]
+    NotRunning(NotRunning),
+    #[error("the tunnel is not up; docxy-client doctor says what is wrong")]
+    NotUp,
     #[error("{0} {faults} found", faults = if *.0 == 1 { "fault" } else { "faults" })]
     Faults(usize),
     #[error(

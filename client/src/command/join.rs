@@ -72,6 +72,10 @@ async fn contact_all(lines: &[LinkLine], flags: &Flags) -> Result<(), CommandErr
         match contact {
             Contact::Accepted => print_note(&format!("{server} accepts this client")),
             Contact::Refused(reason) => return Err(CommandError::LinkRefused { server, reason }),
+            Contact::RefusedByProxy(reason) => print_note(&format!(
+                "warning: {server} was not asked, since on the way to it {reason}; the link is stored, and docxy-client run \
+                 goes on trying"
+            )),
             Contact::Unreachable => print_note(&format!(
                 "warning: {server} has not answered within {} s; the link is stored, and docxy-client run goes on trying",
                 CONTACT_TIMEOUT.as_secs()

@@ -15,7 +15,9 @@ mod run;
 mod service;
 mod setup;
 mod standing;
+mod status;
 mod status_report;
+mod status_view;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -46,6 +48,7 @@ impl Arguments {
             Command::Setup(arguments) => setup::setup(arguments, &flags),
             Command::Cache(arguments) => cache::cache(arguments, flags),
             Command::Doctor(arguments) => doctor::doctor(arguments, flags),
+            Command::Status(arguments) => status::status(arguments, flags),
             Command::Service(arguments) => service::service(&arguments, &flags),
             Command::Completions(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
             Command::Man(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),

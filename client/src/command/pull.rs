@@ -5,7 +5,9 @@ use super::error::CommandError;
 use super::login;
 use crate::local_api;
 use crate::logins::Logins;
-use crate::pull::{self, Connection, Destination, DestinationError, Progress, PullRequest, default_name};
+use crate::pull::{
+    self, Connection, Destination, DestinationError, Progress, PullError, PullRequest, default_name,
+};
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::logging;
 use docxy_host::signals::shutdown::Shutdown;
@@ -13,6 +15,7 @@ use docxy_host::terminal::print;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::secret::Secret;
+use http::StatusCode;
 use std::path::PathBuf;
 use tracing::Level;
 
@@ -68,12 +71,24 @@ async fn pull_all(
     progress: &Progress,
 ) -> Result<(), CommandError> {
     for mut request in requests {
-        if request.login.is_none() {
+        let is_named = request.login.is_some();
+        if !is_named {
             request.login = logins.get(&request.image.registry).await;
         }
         let account = request.login.as_ref().map(|login| format!(" as {}", login.user)).unwrap_or_default();
         progress.print(&format!("requesting {}{account}", request.image));
-        let digest = pull::pull(&request, connection, progress).await?;
+        let mut pulled = pull::pull(&request, connection, progress).await;
+        if let Err(PullError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) =
+            pulled
+            && !is_named
+            && request.login.is_some()
+        {
+            progress.print("the registry refuses that login for this image; requesting it without");
+            request.login = None;
+            let refused = pulled;
+            pulled = pull::pull(&request, connection, progress).await.or(refused);
+        }
+        let digest = pulled?;
         let ImageName { registry, repository, .. } = &request.image;
         let result = format!("{registry}/{repository}@{digest} -> ");
         if request.destination.is_stdout() {

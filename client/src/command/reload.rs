@@ -3,7 +3,7 @@
 //!
 //! Must never give up a link because the file is unreadable for a moment.
 
-use crate::frontend::AllowedHosts;
+use crate::frontend::{AllowedHosts, AllowedNetworks};
 use crate::gateway::Gateway;
 use crate::settings::{Flags, LinksError, Settings, read_links_in_use};
 use crate::tunnel::{JoinedLink, Tunnel, TunnelConfig};
@@ -20,6 +20,7 @@ pub(super) struct Reload {
     pub(super) settings: Settings,
     pub(super) log: LogHandle,
     pub(super) hosts: AllowedHosts,
+    pub(super) networks: AllowedNetworks,
     pub(super) gateway: Gateway,
     pub(super) tunnel: Tunnel,
 }
@@ -49,6 +50,7 @@ impl Reload {
     fn apply(&mut self, new: Settings) {
         self.log.set_filter(&new.log);
         *self.hosts.write() = new.hosts.clone();
+        *self.networks.write() = new.networks.clone();
         self.gateway.set_stall_timeout(new.stall_timeout);
         let tunnel_changed = self.tunnel.set(new.tunnel.clone());
         tracing::info!(

@@ -6,7 +6,7 @@ use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::reload::Reload;
 use super::status_report::report_on_signal;
-use crate::frontend::{self, AllowedHosts, FrontendSettings};
+use crate::frontend::{self, AllowedHosts, AllowedNetworks, FrontendSettings};
 use crate::gateway::{BlobCache, Gateway};
 use crate::local_api;
 use crate::logins::Logins;
@@ -36,12 +36,13 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let ready_file = ReadyFile::clear(ready_file);
     let flags = Flags { serving, connection, log, ..flags }.with_config_found();
     let settings = Settings::load(&flags)?;
-    let logging = logging::start(&settings.log);
+    let logging = logging::start_as(&settings.log, settings.log_format);
     let log = logging.handle();
     warn_of_open_links(settings.link_file.as_deref());
     let served = runtime.block_on(async {
         let Shutdown { drain, abort } = signals.shutdown;
         let tunnel = Tunnel::start(settings.tunnel.clone());
+        tokio::spawn(tunnel.clone().measure());
         let metadata = Metadata::open(settings.cache.as_deref());
         let logins = Logins::open(settings.logins.clone());
         let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs);
@@ -49,14 +50,18 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             .with_logins(logins)
             .with_blob_cache(blob_cache);
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
+        tokio::spawn(gateway.clone().log_pulls());
+        let networks = AllowedNetworks::new(settings.networks.clone().into());
         tokio::spawn(report_on_signal(signals.report, gateway.clone(), log.clone()));
         let frontend = FrontendSettings {
             listen: settings.listen.clone(),
             socket: private_socket(),
             hosts: hosts.clone(),
+            networks: networks.clone(),
             log: log.clone(),
         };
-        let reload = Reload { settings, log, hosts, gateway: gateway.clone(), tunnel: tunnel.clone() };
+        let reload =
+            Reload { settings, log, hosts, networks, gateway: gateway.clone(), tunnel: tunnel.clone() };
         tokio::spawn(reload.run(signals.reload, flags));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {

@@ -12,7 +12,7 @@ pub(super) async fn report_on_signal(mut signals: Signal, gateway: Gateway, log:
         let state = gateway.tunnel_state();
         let transfers = gateway.transfers().snapshot();
         tracing::info!(
-            tunnel = state.tunnel,
+            tunnel = %state.tunnel,
             reason = state.reason.as_ref().map(CleanText::as_str),
             requests = transfers.len(),
             waiting = transfers.iter().filter(|transfer| transfer.waits_for.is_some()).count(),

@@ -44,6 +44,16 @@ impl Installed {
         matches!(self.standing, Standing::SetUp | Standing::InUse)
     }
 
+    /// What is wrong with its set-up, or why that is not known.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        match &self.standing {
+            Standing::Wrong(what, remedy) => Some(format!("{what}: {remedy}")),
+            Standing::Unknown(why) => Some(why.clone()),
+            Standing::SetUp | Standing::InUse | Standing::NotSetUp => None,
+        }
+    }
+
     fn is_meant(&self) -> bool {
         self.is_set_up() || matches!(self.standing, Standing::Wrong(..))
     }

@@ -31,7 +31,8 @@ pub(super) struct ConnectionSlot {
     evicted: CancellationToken,
     /// The number of its connection. No other has it.
     connection: u64,
-    _permit: OwnedSemaphorePermit,
+    /// `None` if it is no connection of an engine any more.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// Keeps a connection open while a request runs.
@@ -68,7 +69,7 @@ impl ConnectionSlots {
             slots: Arc::clone(self),
             evicted: CancellationToken::new(),
             connection: self.connections.fetch_add(1, Ordering::Relaxed),
-            _permit: permit,
+            permit: Mutex::new(Some(permit)),
         });
         slot.set_idle();
         slot
@@ -106,7 +107,7 @@ impl ConnectionSlot {
 
     fn set_idle(&self) {
         let mut idle = self.slots.idle.lock();
-        if !self.evicted.is_cancelled() {
+        if !self.evicted.is_cancelled() && self.permit.lock().is_some() {
             idle.insert(self.connection, self.evicted.clone());
             self.slots.became_idle.notify_one();
         }
@@ -117,6 +118,11 @@ impl BusyGuard {
     /// The number of the connection. No other has it.
     pub(super) fn connection(&self) -> u64 {
         self.0.connection
+    }
+
+    /// The connection takes no slot from now on. It closes after this response.
+    pub(super) fn leave_slot(&self) {
+        self.0.permit.lock().take();
     }
 
     /// The request is incomplete: the connection may be closed meanwhile.
@@ -191,6 +197,18 @@ mod tests {
         assert!(evicted(&third) && !evicted(&second), "the third has waited longer");
         drop(third);
         newcomer.await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_leaves_its_slot_is_never_closed_for_another() {
+        let slots = ConnectionSlots::new(1);
+        let watcher = slots.acquire().await;
+        let busy = watcher.begin_request();
+        busy.leave_slot();
+        let engine = slots.acquire().now_or_never().expect("the slot is free");
+        drop(busy);
+        assert!(slots.acquire().now_or_never().is_none());
+        assert!(evicted(&engine) && !evicted(&watcher));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the fuzz targets use (`tests/fuzz`). Compiled for them only, and must stay so.
 
-use super::origin::{LocalHost, refuse_foreign_pages};
 use super::rewrite::{self, RequestTarget};
+use docxy_host::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;
@@ -22,7 +22,7 @@ pub fn heads(text: &str) {
     for (name, value) in fields.into_iter().zip(&mut lines) {
         headers.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
     }
-    let Ok(host) = LocalHost::of(&headers, &[]) else { return };
+    let Ok(host) = LocalHost::of(Scheme::Http, &headers, &[], None) else { return };
     let _ = refuse_foreign_pages(&headers, &host);
 
     let lines: Vec<HeaderValue> = lines.take(6).flatten().collect();
@@ -33,7 +33,7 @@ pub fn heads(text: &str) {
 
 /// Checks what an engine receives of the response of this registry to a request for `asked/for`.
 fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &str) {
-    let realm: Uri = host.realm(registry).parse().expect("a realm is a URL");
+    let realm: Uri = rewrite::realm(host, registry).parse().expect("a realm is a URL");
     assert_eq!(realm.path(), path);
     let mut answer = HeaderMap::new();
     for (name, value) in [header::WWW_AUTHENTICATE, header::LINK].into_iter().cycle().zip(lines) {
@@ -51,7 +51,7 @@ fn answer(lines: &[HeaderValue], host: &LocalHost, registry: &Registry, path: &s
     }
     for line in answer.get_all(header::WWW_AUTHENTICATE) {
         for challenge in Challenge::parse_all(line) {
-            let leads_here = challenge.parameter("realm") == Some(&host.realm(registry));
+            let leads_here = challenge.parameter("realm") == Some(&rewrite::realm(host, registry));
             let is_title = !challenge.is_bearer()
                 && !challenge.parameter("realm").unwrap_or_default().contains(['/', ':', '"', '\\']);
             assert!(leads_here || is_title, "{line:?}");

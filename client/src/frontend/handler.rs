@@ -2,20 +2,25 @@
 
 use super::connection_slots::BusyGuard;
 use super::log_limit::{RequestLogLimit, truncate};
-use super::origin::{AllowedHosts, LocalHost, refuse_foreign_pages};
+use super::page::Page;
+use super::peer::{AllowedNetworks, Peer};
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};
 use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
+use crate::status::Board;
 use docxy_host::logging::LogHandle;
+use docxy_host::metrics::{self, ProcessStart};
+use docxy_host::random::random_number;
+use docxy_host::web_origin::{AllowedHosts, LocalHost, Scheme, refuse_foreign_pages};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
-use docxy_protocol::request::Request;
+use docxy_protocol::request::{Request, TraceId};
 use docxy_protocol::route::{self, NamedBy, Route};
 use docxy_protocol::token::{Parsed, TokenRequest};
 use docxy_protocol::token_response::TokenResponse;
@@ -23,7 +28,7 @@ use http::{HeaderMap, Method, Response, Version, header};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
 
@@ -32,25 +37,35 @@ use tracing::Instrument as _;
 pub(super) struct Handler {
     gateway: Gateway,
     allowed_hosts: AllowedHosts,
+    allowed_networks: AllowedNetworks,
     lines: RequestLogLimit,
     log: LogHandle,
+    started: ProcessStart,
+    page: Page,
 }
 
 impl Handler {
-    pub(super) fn new(gateway: Gateway, allowed_hosts: AllowedHosts, log: LogHandle) -> Self {
-        Self { gateway, allowed_hosts, lines: RequestLogLimit::default(), log }
+    pub(super) fn new(
+        gateway: Gateway,
+        allowed_hosts: AllowedHosts,
+        allowed_networks: AllowedNetworks,
+        log: LogHandle,
+        board: Arc<Board>,
+    ) -> Self {
+        let (lines, started) = (RequestLogLimit::default(), ProcessStart::now());
+        Self { gateway, allowed_hosts, allowed_networks, lines, log, started, page: Page::new(board) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// Answers a request that comes from this address. A fault becomes an error response.
+    /// Answers a request that comes from this peer, or from a command. A fault becomes an error response.
     pub(super) async fn handle(
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
-        address: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let started = Instant::now();
         let path = request.uri().path().to_owned();
@@ -60,17 +75,22 @@ impl Handler {
         let span = tracing::info_span!("exchange", %method, path = shown_path);
         let is_pull = is_pull(&path);
         async {
-            let result = self.respond(request, busy, address).await;
+            let result = self.respond(request, busy, peer).await;
             let ms = started.elapsed().as_millis();
+            if is_pull {
+                let status = result.as_ref().map_or_else(Fault::status, Response::status);
+                self.gateway.count_response(status);
+            }
             Ok(match result {
                 Ok(response) => {
-                    if let Some(suppressed) = self.lines.answered(&response, is_pull) {
-                        tracing::info!(status = response.status().as_u16(), ms, suppressed, "request answered");
-                    }
+                    tracing::debug!(status = response.status().as_u16(), ms, "request answered");
                     response
                 }
                 Err(fault) => {
-                    if let Some(suppressed) = self.lines.failed(&fault) {
+                    if fault.hop == Hop::Tunnel {
+                        // The loss of the tunnel has its own line.
+                        tracing::debug!(%fault, status = fault.status().as_u16(), ms, "request failed");
+                    } else if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "request failed");
                     }
                     let response = responses::fault(&fault, &path);
@@ -87,21 +107,38 @@ impl Handler {
         &self,
         request: http::Request<Incoming>,
         busy: &BusyGuard,
-        address: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> Result<Response<ResponseBody>, Fault> {
         if request.version() < Version::HTTP_11 {
             // HTTP/1.0 marks the end of a body by closing, so truncation would be silent.
             return Err(unreadable("HTTP/1.1 is needed"));
         }
-        let host = LocalHost::of(request.headers(), &self.allowed_hosts.read())?;
+        if let Some(peer) = peer {
+            peer.check(&self.allowed_networks.read())?;
+        }
+        let reached = peer.map(|peer| peer.reached);
+        let host = LocalHost::of(Scheme::Http, request.headers(), &self.allowed_hosts.read(), reached)?;
         refuse_foreign_pages(request.headers(), &host)?;
         let mut engine = Engine::new(busy.connection(), request.headers());
-        if let Some(address) = address.filter(|_| host.is_built_in()) {
-            engine = engine.from_address(address.ip(), request.headers());
+        if let Some(peer) = peer.filter(|_| host.is_built_in()) {
+            engine = engine.from_address(peer.address, request.headers());
         }
         let uri = request.uri();
+        let is_of_this_machine = peer.is_none() || engine.is_local();
         match route::parse(request.method(), uri.path(), uri.query())? {
+            Route::Health if !is_of_this_machine => Ok(health::state(&self.gateway)),
+            Route::Metrics | Route::Page(_) | Route::Status | Route::Events | Route::Action(_)
+                if !is_of_this_machine =>
+            {
+                let detail = "this is for programs on this machine, by a name of this machine";
+                Err(Fault::new(Hop::Engine, FaultKind::PeerNotServed, detail))
+            }
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
+            Route::Metrics => self.metrics(request.headers(), &engine),
+            Route::Page(name) => self.page.file(&name, &engine),
+            Route::Status => Ok(self.page.status()),
+            Route::Events => self.page.events(busy),
+            Route::Action(action) => self.page.act(action, request, (&self.gateway, &engine, busy)).await,
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());
@@ -111,7 +148,8 @@ impl Handler {
                 let authorization = if anonymous.is_some() { Authorization::Public } else { authorization };
                 let request = Request::new(registry, operation)
                     .with_authorization(authorization)
-                    .with_headers(Headers::filter_request(request.headers()));
+                    .with_headers(Headers::filter_request(request.headers()))
+                    .with_trace(TraceId(random_number()));
                 let response = self.forward(request, &engine, named_by, &host).await?;
                 Ok(match anonymous {
                     Some(anonymous) => anonymous.explain(response).await,
@@ -119,6 +157,22 @@ impl Handler {
                 })
             }
         }
+    }
+
+    /// The metrics, for programs on this machine.
+    fn metrics(&self, headers: &HeaderMap, engine: &Engine) -> Result<Response<ResponseBody>, Fault> {
+        if !engine.is_local() {
+            let detail = "/metrics is for programs on this machine, by a name of this machine";
+            return Err(Fault::new(Hop::Engine, FaultKind::OriginNotServed, detail));
+        }
+        let (gateway, log, started) = (self.gateway.clone(), self.log.clone(), self.started);
+        let response = metrics::response(headers, move |metrics| {
+            gateway.write_metrics(metrics)?;
+            let help = "Log lines that could not be written";
+            metrics.counter("docxy_client_log_lines_dropped", help, log.lines_dropped())?;
+            started.write(metrics)
+        });
+        Ok(response.map(|body| Either::Left(Full::new(body))))
     }
 
     /// Answers a token request for this registry: with the public token if the request has no credential that
@@ -157,7 +211,8 @@ impl Handler {
             return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
-        let request = source.request().with_headers(Headers::filter_request(&head.headers));
+        let headers = Headers::filter_request(&head.headers);
+        let request = source.request().with_headers(headers).with_trace(TraceId(random_number()));
         if !self.gateway.may_send(&request) {
             return Ok(responses::public_token(has_credential));
         }
@@ -189,7 +244,7 @@ impl Handler {
         rewrite::links(&mut head.headers, head.status, target)?;
         // Forward no other redirect: the server follows them, and one would lead the engine past this client.
         head.headers.remove(header::LOCATION);
-        Ok(Response::from_parts(head, Either::Right(body)))
+        Ok(Response::from_parts(head, Either::Right(Either::Left(body))))
     }
 }
 
@@ -206,7 +261,7 @@ fn authorization(headers: &HeaderMap) -> Authorization {
 /// How long an engine may take to send a form, however it arrives. It usually arrives at once.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
+pub(super) async fn read_form(body: Incoming, busy: &BusyGuard) -> Result<String, Fault> {
     let _idle = busy.begin_idle();
     let body = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, TOKEN_FORM_BYTES_MAX).collect()).await;
     let timed_out =

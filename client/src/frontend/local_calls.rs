@@ -86,7 +86,7 @@ fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
         Operation::Registries => iter([message(&Message::Registries(gateway.served_registries()))]).boxed(),
         Operation::Cache(call) => cache(gateway.blob_store(), call),
         Operation::Send(request) => {
-            let guard = gateway.transfers().begin(&request);
+            let guard = gateway.begin_own(&request);
             let reasons = Box::pin(guard.wait_reasons());
             let sending = Box::pin(async move { gateway.send_listed(request, guard).await });
             unfold(Some((sending, reasons)), async |waiting| {

@@ -1,44 +1,27 @@
 //! Limits the log messages about requests that a web page or a local program can cause in any number without
 //! using a registry.
 //!
-//! Must never suppress the messages of pulls, those that are answered from the cache included.
+//! Must never suppress the messages of pulls.
 
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_protocol::fault::{Fault, Hop};
-use http::{Response, StatusCode};
+use http::StatusCode;
 
 /// Maximum number of characters of a method or path in a message. A path can be as long as a request head.
 const TEXT_CHARS_MAX: usize = 256;
 
-/// A kind of message: one for each status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum LogKind {
-    Failed(StatusCode),
-    Answered(StatusCode),
-}
-
-/// Limits the messages about requests.
+/// Limits the messages about requests that failed, for each status.
 #[derive(Debug, Default)]
-pub(super) struct RequestLogLimit(LogLimits<LogKind>);
+pub(super) struct RequestLogLimit(LogLimits<StatusCode>);
 
 impl RequestLogLimit {
     /// Whether to log a fault, and how many similar ones were suppressed.
     pub(super) fn failed(&self, fault: &Fault) -> Option<Option<u64>> {
         match fault.hop {
             // Refused here or by the server, or not sent since the tunnel is down. No registry was used.
-            Hop::Engine | Hop::Tunnel | Hop::Server => self.0.admit(LogKind::Failed(fault.status())),
+            Hop::Engine | Hop::Tunnel | Hop::Server => self.0.admit(fault.status()),
             _ => Some(None),
         }
-    }
-
-    /// The same for a response. `is_pull` if it is for the content of a registry.
-    pub(super) fn answered<B>(&self, response: &Response<B>, is_pull: bool) -> Option<Option<u64>> {
-        let status = response.status();
-        // The client sends this challenge itself, and a pull follows with a token.
-        if is_pull && status != StatusCode::UNAUTHORIZED {
-            return Some(None);
-        }
-        self.0.admit(LogKind::Answered(status))
     }
 }
 
@@ -68,11 +51,6 @@ mod tests {
         assert_eq!(passed(|| limit.failed(&fault(Hop::Tunnel, FaultKind::Down))), 10);
         assert_eq!(passed(|| limit.failed(&fault(Hop::Server, FaultKind::RegistryNotServed))), 10);
         assert_eq!(passed(|| limit.failed(&fault(Hop::Registry, FaultKind::Unreachable))), 1000);
-        let answer = |status| Response::builder().status(status).body(()).unwrap();
-        assert_eq!(passed(|| limit.answered(&answer(200), false)), 10);
-        assert_eq!(passed(|| limit.answered(&answer(401), true)), 10);
-        assert_eq!(passed(|| limit.answered(&answer(200), true)), 1000);
-        assert_eq!(passed(|| limit.answered(&answer(404), true)), 1000);
     }
 
     #[test]

@@ -11,19 +11,22 @@ mod health;
 mod listen;
 mod local_calls;
 mod log_limit;
-mod origin;
+mod page;
 mod patience;
+mod peer;
 mod refusal;
 mod responses;
 mod rewrite;
 
 use crate::gateway::Gateway;
 use crate::local_api;
+use crate::status::Board;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_socket::PrivateSocket;
+pub use docxy_host::web_origin::AllowedHosts;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };
@@ -36,15 +39,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 pub use listen::ListenError;
-pub use origin::AllowedHosts;
+pub use peer::AllowedNetworks;
+use peer::Peer;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 /// The settings of the frontend.
@@ -56,6 +61,8 @@ pub struct FrontendSettings {
     pub socket: Option<PrivateSocket>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: AllowedHosts,
+    /// The networks of other machines whose engines may use this client.
+    pub networks: AllowedNetworks,
     /// Reports how many log lines were dropped.
     pub log: LogHandle,
 }
@@ -83,7 +90,11 @@ pub async fn serve(
         }
     }
     listeners.extend(settings.socket.map(Listener::Commands));
-    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.log));
+    let address = addresses.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+    let board = Arc::new(Board::new(gateway.clone(), address, shutdown.clone()));
+    let publisher = Arc::clone(&board);
+    let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { publisher.run().await }));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.networks, settings.log, board));
     ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());
@@ -118,7 +129,7 @@ enum Listener {
 }
 
 /// A connection, and its other end.
-type Accepted = (Either<TcpStream, UnixStream>, Option<SocketAddr>);
+type Accepted = (Either<TcpStream, UnixStream>, Option<Peer>);
 
 impl Listener {
     async fn accept(&self) -> io::Result<Accepted> {
@@ -127,7 +138,8 @@ impl Listener {
                 let (stream, engine) = listener.accept().await?;
                 // Responses start with a small head, which must not wait for a full packet.
                 let _ = stream.set_nodelay(true);
-                Ok((Either::Left(stream), Some(engine)))
+                let peer = Peer { address: engine.ip(), reached: stream.local_addr()?.ip() };
+                Ok((Either::Left(stream), Some(peer)))
             }
             Self::Commands(socket) => Ok((Either::Right(socket.accept().await?), None)),
         }
@@ -150,7 +162,10 @@ async fn accept(
                 let connection =
                     connection((stream, engine), Arc::clone(handler), Arc::clone(&slot), drain.clone());
                 let connection = graceful.watch(connection);
-                let span = tracing::info_span!("engine", engine = engine.map(tracing::field::display));
+                let span = tracing::info_span!(
+                    "engine",
+                    engine = engine.map(|peer| tracing::field::display(peer.address))
+                );
                 let work = async move {
                     tokio::select! {
                         ended = connection => if let Err(error) = ended {

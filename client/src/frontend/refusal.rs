@@ -39,7 +39,7 @@ impl AnonymousContent {
 
     /// The response that the engine receives. Only a refusal is changed.
     pub(super) async fn explain(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        self.account = response.extensions().get().map(|UsedAccount(user)| user.clone());
+        self.account = response.extensions().get::<UsedAccount>().cloned();
         if !matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return response;
         }

@@ -1,5 +1,6 @@
 //! Responses that the client makes: faults, the public token, the health.
 
+use crate::status::EventStream;
 use crate::transfer::Transfer;
 use bytes::Bytes;
 use docxy_protocol::authorization::{PUBLIC_TOKEN, WITHHELD_TOKEN};
@@ -14,8 +15,8 @@ use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use std::fmt::Display;
 
-/// A body of this client, or one that comes through the tunnel.
-pub(super) type ResponseBody = Either<Full<Bytes>, Transfer>;
+/// A body of this client, one that comes through the tunnel, or the events of the page.
+pub(super) type ResponseBody = Either<Full<Bytes>, Either<Transfer, EventStream>>;
 
 /// How long engines may use the public token, in seconds. It never expires, but engines should notice a
 /// change.

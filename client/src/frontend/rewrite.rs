@@ -3,7 +3,7 @@
 //!
 //! Must never drop the next page of a list in silence: the engine would take the first pages for the whole list.
 
-use super::origin::LocalHost;
+use docxy_host::web_origin::LocalHost;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Registry;
@@ -36,6 +36,12 @@ impl RequestTarget {
     }
 }
 
+/// The realm for the challenges of a registry. Its path alone names the registry of a token request.
+pub(super) fn realm(host: &LocalHost, registry: &Registry) -> String {
+    let of_docker_hub = format!("{}/auth/token", host.origin());
+    if registry.is_docker_hub() { of_docker_hub } else { format!("{of_docker_hub}/{registry}") }
+}
+
 /// Challenges of one response that reach an engine. Registries send one or two; a hostile one could put
 /// thousands into one field line.
 const CHALLENGES_MAX: usize = 8;
@@ -44,7 +50,7 @@ const CHALLENGES_MAX: usize = 8;
 /// its scopes to pulling from the target's repository (see [`Challenge::without_foreign_credentials`]).
 /// Drops challenges beyond [`CHALLENGES_MAX`].
 pub(super) fn challenges(headers: &mut HeaderMap, host: &LocalHost, target: &RequestTarget) {
-    let realm = host.realm(&target.registry);
+    let realm = realm(host, &target.registry);
     let theirs: Vec<_> = Challenge::of_response(headers).take(CHALLENGES_MAX).collect();
     headers.remove(header::WWW_AUTHENTICATE);
     for challenge in theirs {
@@ -103,6 +109,7 @@ impl RequestTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use docxy_host::web_origin::Scheme;
     use docxy_protocol::listing_query::ListingQuery;
     use http::HeaderValue;
 
@@ -122,7 +129,7 @@ mod tests {
     fn rewritten(lines: &[&str], target: &RequestTarget) -> Vec<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "127.0.0.1:5080".parse().unwrap());
-        let host = LocalHost::of(&headers, &[]).unwrap();
+        let host = LocalHost::of(Scheme::Http, &headers, &[], None).unwrap();
         for line in lines {
             headers.append(header::WWW_AUTHENTICATE, line.parse().unwrap());
         }

@@ -4,15 +4,22 @@
 //! never be used for an engine on another machine, or in place of a credential that an engine shows.
 
 use super::{Engine, Gateway, ResponseDeadline};
+use crate::logins::LoginOutcome;
 use crate::transfer::Transfer;
 use docxy_protocol::authorization::{Authorization, Login};
+use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::request::{Operation, Request};
 use http::{Response, StatusCode};
+use std::time::Duration;
 
-/// The user's name of the login that a response was requested with.
+/// The login that a response was requested with.
 #[derive(Debug, Clone)]
-pub(crate) struct UsedAccount(pub(crate) String);
+pub(crate) struct UsedAccount {
+    pub(crate) user: String,
+    /// When it is tried again, if its password was refused.
+    pub(crate) retry_after: Option<Duration>,
+}
 
 impl Gateway {
     /// The login to use for a request of this engine.
@@ -37,41 +44,64 @@ impl Gateway {
         }
     }
 
-    /// Sends a request with a login, and once more if that is refused and there is a newer password. If none is accepted,
-    /// the request is answered as without a login: the content may be public, or the engine have a credential of its own.
+    /// Sends a request with a login, and once more if its password is refused and there is a newer one. If the account is
+    /// refused, the request is answered as without a login: the content may be public, or the engine have a credential of
+    /// its own.
     pub(super) async fn send_with_login(
         &self,
         request: Request,
-        login: Login,
+        mut login: Login,
         engine: &Engine,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
-        let mut response = self.send_as(&request, &login, deadline).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
+        let mut response = self.send_as(&request, &login, engine, deadline).await?;
+        if response.is_none()
             && let Some(newer) = self.logins.in_place_of(&login).await
         {
-            response = self.send_as(&request, &newer, deadline).await?;
+            login = newer;
+            response = self.send_as(&request, &login, engine, deadline).await?;
         }
-        if response.status() == StatusCode::UNAUTHORIZED {
-            drop(response);
-            let registry = request.registry.clone();
-            response = self.send_without_login(request, engine, false, deadline).await?;
-            if response.status().is_success() {
-                self.logins.warn(Some(&registry), &"it is refused what everybody may read; log in again");
-            }
-        }
-        response.extensions_mut().insert(UsedAccount(login.user));
+        let mut response = match response {
+            Some(response) => response,
+            None => self.send_without_login(request, engine, false, deadline).await?,
+        };
+        let retry_after = self.logins.pause(&login);
+        response.extensions_mut().insert(UsedAccount { user: login.user, retry_after });
         Ok(response)
     }
 
+    /// The response to a request with this login. `None` if it is refused, or was a while ago.
     async fn send_as(
         &self,
         request: &Request,
         login: &Login,
+        engine: &Engine,
         deadline: ResponseDeadline,
-    ) -> Result<Response<Transfer>, Fault> {
+    ) -> Result<Option<Response<Transfer>>, Fault> {
+        let repository = request.operation.repository();
+        let Some(_trial) = self.logins.admit(login, repository).await else { return Ok(None) };
         let request = request.clone().with_authorization(Authorization::Login(login.clone()));
-        let guard = self.context.registry.begin(&request);
-        self.send_permitted(request, deadline, guard).await
+        let guard = self.context.registry.begin(&request, engine.name());
+        let repository = request.operation.repository().cloned();
+        let response = self.send_permitted(request, deadline, guard).await?;
+        let outcome = outcome(&response);
+        if let Some(outcome) = outcome {
+            self.logins.record(login, repository.as_ref(), outcome);
+        }
+        let is_refused = matches!(outcome, Some(LoginOutcome::PasswordRefused | LoginOutcome::Denied));
+        Ok((!is_refused).then_some(response))
+    }
+}
+
+/// What a response says about the login that its request was sent with. A 401 to a password names no other scheme than
+/// Basic (RFC 7617), one to a token of its account asks for another token (RFC 6750).
+fn outcome<B>(response: &Response<B>) -> Option<LoginOutcome> {
+    match response.status() {
+        StatusCode::UNAUTHORIZED if !Challenge::of_response(response.headers()).any(|c| c.is_bearer()) => {
+            Some(LoginOutcome::PasswordRefused)
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(LoginOutcome::Denied),
+        status if status.is_success() || status == StatusCode::NOT_MODIFIED => Some(LoginOutcome::Accepted),
+        _ => None,
     }
 }

@@ -43,7 +43,7 @@ impl Gateway {
         }
         let Some(challenge) = self.challenge(&request, deadline).await else { return Ok(response) };
         self.context.counters.local_responses.increment();
-        Ok(without_tunnel(challenge, self.context.registry.begin(&request)))
+        Ok(without_tunnel(challenge, self.context.registry.begin(&request, None)))
     }
 
     /// The challenge of a request's registry. If none is known, the registry is asked, unless it is known to have
@@ -56,7 +56,7 @@ impl Gateway {
         let metadata = &self.context.metadata;
         if metadata.challenges.requires_token(&request.registry, Instant::now()).is_none() {
             let ping = Request::new(request.registry.clone(), Operation::Ping);
-            let guard = self.context.registry.begin(&ping);
+            let guard = self.context.registry.begin(&ping, None);
             // `forward` stores what the response says. Without a response, the first one has to do.
             self.forward(ping, deadline, guard).await.ok()?;
         }

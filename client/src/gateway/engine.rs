@@ -57,6 +57,11 @@ impl Engine {
         self.is_local
     }
 
+    /// Whether its connection comes from this machine, as far as that tells.
+    pub(crate) const fn is_local(&self) -> bool {
+        self.is_local
+    }
+
     /// Whether it prints no more than the status of a failed `/v2/`: the library of podman, skopeo, buildah and CRI-O.
     /// It prints the words of the response to its next request.
     pub(super) fn hides_ping_faults(&self) -> bool {

@@ -70,6 +70,15 @@ impl Wanted {
     }
 }
 
+/// A request for a blob.
+struct BlobRequest {
+    request: Request,
+    wanted: Wanted,
+    need: Need,
+    deadline: ResponseDeadline,
+    guard: TransferGuard,
+}
+
 impl Gateway {
     /// The response to a request for a blob.
     pub(super) async fn send_blob(
@@ -80,160 +89,123 @@ impl Gateway {
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
         let need = Need::of(&request);
+        let Some(wanted) = Wanted::of(&request.headers) else {
+            return self.forward_as(need, request, deadline, guard).await;
+        };
         if request.has_credential() {
             let public = request.clone().with_authorization(Authorization::Public);
             let is_known = blobs.find(&public).await.is_some_and(|found| found.is_public);
             if is_known || !self.private_repositories.contains(&request, Instant::now()) {
-                let public_guard = self.context.registry.begin(&public);
+                let guard = guard.begin(&public);
                 // Only a server that may see the request with its credential learns of it.
-                match self.send_kept(blobs, public, need, deadline, public_guard).await {
-                    Ok(response) if !is_refused(response.status()) => return Ok(response),
-                    _ => self.private_repositories.record(&request, Instant::now()),
+                let public = BlobRequest { request: public, wanted, need, deadline, guard };
+                match self.send_kept(blobs, public).await {
+                    Ok(response) if is_refused(response.status()) => {
+                        self.private_repositories.record(&request, Instant::now());
+                    }
+                    Ok(response) => return Ok(response),
+                    // It may be that the registry has nothing for everybody.
+                    Err(_) => {}
                 }
             }
+            if blobs.key(&request).is_none() {
+                return self.forward_as(need, request, deadline, guard).await;
+            }
         }
-        self.send_kept(blobs, request, need, deadline, guard).await
+        self.send_kept(blobs, BlobRequest { request, wanted, need, deadline, guard }).await
     }
 
-    async fn send_kept(
-        &self,
-        blobs: &SharedBlobs,
-        request: Request,
-        need: Need,
-        deadline: ResponseDeadline,
-        guard: TransferGuard,
-    ) -> Result<Response<Transfer>, Fault> {
-        let Operation::Blob { digest, method, .. } = &request.operation else {
-            return self.forward_as(need, request, deadline, guard).await;
-        };
-        let wanted = Wanted::of(&request.headers).filter(|_| blobs.key(&request).is_some());
-        let Some(wanted) = wanted else { return self.forward_as(need, request, deadline, guard).await };
-        let (mut found, mut first) = (blobs.find(&request).await, None);
-        if found.is_none() && *method == Method::Get {
+    /// The same with this credential, whose content may be stored.
+    async fn send_kept(&self, blobs: &SharedBlobs, asked: BlobRequest) -> Result<Response<Transfer>, Fault> {
+        let BlobRequest { request, wanted, deadline, .. } = &asked;
+        let mut found = blobs.find(request).await;
+        let mut first = None;
+        if found.is_none() && request.operation.method() == Method::Get {
             // The one before it, if it is not refused, brings what this one needs.
-            let until = deadline.head(Instant::now());
-            first = timeout_at(until.into(), blobs.first_request(&request.registry, digest)).await.ok();
-            found = blobs.find(&request).await;
+            let first_request =
+                timeout_at(deadline.head(Instant::now()).into(), blobs.first_request(request));
+            first = first_request.await.ok().flatten();
+            found = blobs.find(request).await;
         }
         let found = found.and_then(|found| Some((wanted.bytes(found.blob.size())?, found)));
-        let Some((bytes, found)) = found else {
-            return self.forward_as(need, request, deadline, guard).await;
-        };
-        drop(first);
-        match method {
-            Method::Head => self.head_of_found(found, wanted, bytes, need, request, deadline, guard).await,
-            Method::Get => self.send_found(found, wanted, bytes, need, request, deadline, guard).await,
+        match found {
+            Some((bytes, found)) => {
+                drop(first);
+                self.send_found(found, bytes, asked).await
+            }
+            None => self.send_asked(asked).await,
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request, and what was found for it")]
-    async fn head_of_found(
-        &self,
-        Found { blob, is_public }: Found,
-        wanted: Wanted,
-        bytes: Range<u64>,
-        need: Need,
-        request: Request,
-        deadline: ResponseDeadline,
-        guard: TransferGuard,
-    ) -> Result<Response<Transfer>, Fault> {
-        if is_public {
-            return Ok(self.local_head(
-                &request,
-                wanted,
-                &bytes,
-                blob.size(),
-                Transfer::of_bytes(Bytes::new(), guard),
-            ));
-        }
-        let is_anonymous = !request.has_credential();
-        let response = self.forward_as(need, request, deadline, guard).await?;
-        if is_anonymous && response.status().is_success() {
-            blob.set_public();
-        }
-        Ok(response)
+    async fn send_asked(&self, asked: BlobRequest) -> Result<Response<Transfer>, Fault> {
+        let BlobRequest { request, need, deadline, guard, .. } = asked;
+        self.forward_as(need, request, deadline, guard).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request, and what was found for it")]
     async fn send_found(
         &self,
         found: Found,
-        wanted: Wanted,
         bytes: Range<u64>,
-        need: Need,
-        request: Request,
-        deadline: ResponseDeadline,
-        guard: TransferGuard,
+        asked: BlobRequest,
     ) -> Result<Response<Transfer>, Fault> {
+        let BlobRequest { request, wanted, need, deadline, guard } = &asked;
         let size = found.blob.size();
+        let local_head = || {
+            self.context.counters.local_responses.increment();
+            let mut headers = response::blob_headers(request);
+            (wanted.describe(&bytes, size, &mut headers), headers)
+        };
+        if request.operation.method() == Method::Head {
+            if !found.is_public && !self.is_shown(&found, &asked).await? {
+                return self.send_asked(asked).await;
+            }
+            let head = local_head();
+            return Ok(with_head(head, Transfer::of_bytes(Bytes::new(), asked.guard)));
+        }
         let reader =
             SharedReader::new(&self.context, Arc::clone(&found.blob), request.clone(), bytes.clone());
         let Some(claim) = reader.claim() else {
-            if !found.is_public && !self.is_shown(&found, need, &request, deadline, &guard).await? {
-                return self.forward_as(need, request, deadline, guard).await;
+            if !found.is_public && !self.is_shown(&found, &asked).await? {
+                return self.send_asked(asked).await;
             }
-            return Ok(self.local_head(
-                &request,
-                wanted,
-                &bytes,
-                size,
-                Transfer::of_shared(&self.context, reader, guard),
-            ));
+            let head = local_head();
+            return Ok(with_head(head, Transfer::of_shared(&self.context, reader, asked.guard)));
         };
         let range_request = RangeRequest::blob(request.clone(), Some(size));
         let ranged = range_request.request(claim.bytes());
-        let (response, session) = self.forward_head(need, ranged, deadline, &guard).await?;
+        let (response, session) = self.forward_head(*need, ranged, *deadline, guard).await?;
         if !response.status.is_success() {
-            return Ok(self.respond(request, response, session, guard).await);
+            return Ok(self.respond(asked.request, response, session, asked.guard).await);
         }
         let mut headers = response.headers.clone().into();
         if let Err(reason) = claim.begin_with(&self.context, range_request, response, session) {
             tracing::warn!(%reason, "the registry's blob is not the one on the disk");
-            return self.forward_as(need, request, deadline, guard).await;
+            return self.send_asked(asked).await;
         }
-        if !request.has_credential() {
-            found.blob.set_public();
-        }
-        guard.proceed();
+        found.shown_to(request);
         let status = wanted.describe(&bytes, size, &mut headers);
-        Ok(with_head(status, headers, Transfer::of_shared(&self.context, reader, guard)))
+        Ok(with_head((status, headers), Transfer::of_shared(&self.context, reader, asked.guard)))
     }
 
-    /// Whether the registry shows this blob to the request.
-    async fn is_shown(
-        &self,
-        found: &Found,
-        need: Need,
-        request: &Request,
-        deadline: ResponseDeadline,
-        guard: &TransferGuard,
-    ) -> Result<bool, Fault> {
+    /// Whether the registry shows this blob to the request, now.
+    async fn is_shown(&self, found: &Found, asked: &BlobRequest) -> Result<bool, Fault> {
+        let BlobRequest { request, need, deadline, guard, .. } = asked;
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| !request.has_credential())
+            && blobs.is_shown_ahead(&found.blob).await
+        {
+            return Ok(true);
+        }
         let mut head = request.clone();
         if let Operation::Blob { method, .. } = &mut head.operation {
             *method = Method::Head;
         }
         head.headers.remove_conditional_fields();
-        let (response, _) = self.forward_head(need, head, deadline, guard).await?;
+        let (response, _) = self.forward_head(*need, head, *deadline, guard).await?;
         let is_shown = response.status.is_success();
-        if is_shown && !request.has_credential() {
-            found.blob.set_public();
+        if is_shown {
+            found.shown_to(request);
         }
         Ok(is_shown)
-    }
-
-    /// A response without a request to the registry.
-    fn local_head(
-        &self,
-        request: &Request,
-        wanted: Wanted,
-        bytes: &Range<u64>,
-        size: u64,
-        body: Transfer,
-    ) -> Response<Transfer> {
-        self.context.counters.local_responses.increment();
-        let mut headers = response::blob_headers(request);
-        let status = wanted.describe(bytes, size, &mut headers);
-        with_head(status, headers, body)
     }
 
     /// The blob that this response is of, as several readers share it: stored, and received once. Gives the response back if
@@ -273,9 +245,14 @@ impl Gateway {
         let request = if is_known { &public } else { request };
         let key = blobs.key(request)?;
         if let Some(found) = blobs.find(request).await.filter(|found| !found.is_public) {
-            let guard = self.context.registry.begin(request);
-            let deadline = super::own_deadline();
-            if !self.is_shown(&found, Need::of(request), request, deadline, &guard).await.ok()? {
+            let asked = BlobRequest {
+                request: request.clone(),
+                wanted: Wanted::Whole,
+                need: Need::of(request),
+                deadline: super::own_deadline(),
+                guard: self.begin_own(request),
+            };
+            if !self.is_shown(&found, &asked).await.ok()? {
                 return None;
             }
         }
@@ -289,7 +266,7 @@ fn is_refused(status: StatusCode) -> bool {
     status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE
 }
 
-fn with_head(status: StatusCode, headers: HeaderMap, body: Transfer) -> Response<Transfer> {
+fn with_head((status, headers): (StatusCode, HeaderMap), body: Transfer) -> Response<Transfer> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

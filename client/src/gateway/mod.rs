@@ -3,7 +3,7 @@
 //! An error makes an engine try the origin, which it cannot reach. So a request waits for the tunnel, and is
 //! sent again if the connection was lost before the response.
 
-pub(crate) use crate::rate_limit::ReportedLimit;
+pub use crate::rate_limit::ReportedLimit;
 pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
@@ -11,7 +11,7 @@ pub(crate) use account::UsedAccount;
 pub use blob_cache::BlobCache;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
-pub use report::{ServerReport, TunnelState};
+pub use report::{LineState, ServerReport, SessionState, TunnelState};
 pub use response_deadline::ResponseDeadline;
 
 mod account;
@@ -20,7 +20,9 @@ mod blob_cache;
 mod credential_use;
 mod engine;
 mod kept_blobs;
+mod metrics;
 mod private_repositories;
+mod pull_log;
 mod report;
 mod response_deadline;
 mod used_up_limits;
@@ -31,19 +33,22 @@ use crate::exchange::{self, ExchangeError};
 use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
+use crate::pulls::Wanted;
+use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
-use crate::tunnel::{LostSession, Need, ServerState, Session, Tunnel};
+use crate::tunnel::{Line, LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
 use docxy_protocol::limits::PATIENCE_MAX;
-use docxy_protocol::name::Registry;
+use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, header};
 use private_repositories::PrivateRepositories;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +61,9 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a request of this program waits for the tunnel: a handshake over a bad path, and several attempts.
 const OWN_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What pulls without an engine.
+const OWN_NAME: &str = "docxy-client pull";
 
 /// Sends requests to the registries. Clones share everything.
 #[derive(Debug, Clone)]
@@ -73,14 +81,15 @@ impl Gateway {
     /// its next byte.
     #[must_use]
     pub fn new(tunnel: Tunnel, stall_timeout: Duration, metadata: Metadata) -> Self {
+        let counters = TransferCounters::default();
         let context = TransferContext {
             tunnel,
             running: None,
             stall_timeout: StallTimeout::new(stall_timeout.into()),
             credentials: Credentials::default(),
-            registry: TransferRegistry::default(),
+            registry: TransferRegistry::new(Arc::clone(&counters)),
             metadata,
-            counters: TransferCounters::default(),
+            counters,
             blobs: None,
         };
         Self {
@@ -127,7 +136,22 @@ impl Gateway {
     /// The state of the tunnel, for reports.
     #[must_use]
     pub fn tunnel_state(&self) -> TunnelState {
-        TunnelState::of(&self.context.tunnel.status())
+        let tunnel = &self.context.tunnel;
+        TunnelState::of(tunnel.in_use().as_ref(), &tunnel.status(), &tunnel.servers())
+    }
+
+    /// Makes all requests use this server while it is well; `None` leaves the choice to the client. Returns whether it is
+    /// known.
+    pub(crate) fn prefer(&self, server: Option<&str>) -> bool {
+        self.context.tunnel.prefer(server)
+    }
+
+    /// The last errors, latest first.
+    pub(crate) fn recent_errors(&self) -> Vec<RecentError> {
+        let mut errors = self.context.tunnel.counters().recent.all();
+        errors.extend(self.context.counters.recent.all());
+        errors.sort_by_key(|error| Reverse(error.at));
+        errors
     }
 
     /// The state of each server, in the order of their links, for reports.
@@ -136,7 +160,9 @@ impl Gateway {
         let in_use = self.context.tunnel.in_use();
         let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
         let states = self.context.tunnel.servers();
-        states.iter().map(|state| ServerReport::of(state, is_used(state))).collect()
+        let preferred = self.context.tunnel.preferred();
+        let report = |state: &ServerState| ServerReport::of(state, is_used(state), preferred);
+        states.iter().map(report).collect()
     }
 
     /// The registries that the connected and trusted servers serve. Another server must not choose for which registries
@@ -148,6 +174,11 @@ impl Gateway {
         let served: BTreeSet<_> =
             welcomes.flat_map(|(welcome, _)| welcome.registries.iter().cloned()).collect();
         served.into_iter().collect()
+    }
+
+    /// What the line was like in the last minutes.
+    pub(crate) const fn line(&self) -> &Line {
+        self.context.tunnel.line()
     }
 
     /// The tasks of this process. A number that keeps growing is a leak.
@@ -191,6 +222,11 @@ impl Gateway {
         *self.context.stall_timeout.write() = stall_timeout;
     }
 
+    /// A response of this status went to an engine.
+    pub(crate) fn count_response(&self, status: StatusCode) {
+        self.context.counters.responses.increment(status);
+    }
+
     /// Records how an engine got a token of this registry.
     pub(crate) fn record_token(&self, registry: &Registry, engine: &Engine, kind: TokenKind) {
         self.credential_use.record(registry, engine, kind, Instant::now());
@@ -222,11 +258,27 @@ impl Gateway {
     ) -> Result<Response<Transfer>, Fault> {
         engine.name().inspect(|name| self.context.counters.engines.increment(name));
         let request = request.without_foreign_credentials();
+        let wanted = Wanted::of(&request, engine.name());
         let has_credential = self.credential_use.is_known(&request.registry, engine, Instant::now());
-        if !has_credential && let Some(login) = self.login_for(&request, engine, deadline).await {
-            return self.send_with_login(request, login, engine, deadline).await;
+        let login = if has_credential { None } else { self.login_for(&request, engine, deadline).await };
+        let sent = match login {
+            Some(login) => self.send_with_login(request, login, engine, deadline).await,
+            None => self.send_without_login(request, engine, has_credential, deadline).await,
+        };
+        if let Some(wanted) = wanted {
+            let (recent, image) = (&self.context.counters.recent, wanted.image());
+            match &sent {
+                Err(fault) => {
+                    self.context.registry.failed(&wanted, fault);
+                    recent.record_fault(fault, Some(image));
+                }
+                Ok(response) if is_refusal(response.status()) => {
+                    recent.record_refusal(response.status(), image);
+                }
+                Ok(_) => {}
+            }
         }
-        self.send_without_login(request, engine, has_credential, deadline).await
+        sent
     }
 
     async fn send_without_login(
@@ -236,7 +288,7 @@ impl Gateway {
         has_credential: bool,
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
-        let guard = self.context.registry.begin(&request);
+        let guard = self.context.registry.begin(&request, engine.name());
         if anonymous::is_for_content(&request) && !has_credential {
             return self.send_anonymously(request, deadline, guard).await;
         }
@@ -275,8 +327,13 @@ impl Gateway {
     /// # Errors
     /// A fault that names the hop that failed.
     pub async fn send_own(&self, request: Request) -> Result<Response<Transfer>, Fault> {
-        let guard = self.context.registry.begin(&request);
+        let guard = self.begin_own(&request);
         self.send_listed(request, guard).await
+    }
+
+    /// Lists a request of this program itself.
+    pub(crate) fn begin_own(&self, request: &Request) -> TransferGuard {
+        self.context.registry.begin(request, Some(OWN_NAME))
     }
 
     /// The same for a request that is listed already.
@@ -304,18 +361,24 @@ impl Gateway {
             return self.send_blob(blobs, request, deadline, guard).await;
         }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
+        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
+            // They would have no place.
+            hint.layer_segments = 0;
+        }
         self.forward(request, deadline, guard).await
     }
 
     /// These bytes, to its end, of the blob that the request is for, and whose length an image names: from the cache, or
     /// requested when they are read. No fault ends them that another attempt within the stall timeout may mend. The whole blob
     /// is compared with its digest; who reads less must do that.
-    pub(crate) async fn blob(&self, request: Request, bytes: Range<u64>) -> Transfer {
-        let guard = self.context.registry.begin(&request);
+    pub(crate) async fn blob(&self, mut request: Request, bytes: Range<u64>) -> Transfer {
+        let guard = self.begin_own(&request);
+        request.trace = guard.trace();
         let until = Instant::now() + self.stall_timeout();
         match self.context.metadata.cached_content(&request, until).await {
             Some(response) if response.body().len() as u64 == bytes.end => {
                 self.context.counters.local_responses.increment();
+                guard.set_cached();
                 // It is not after the end of bytes that are in memory.
                 Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
@@ -332,7 +395,7 @@ impl Gateway {
             let gateway = self.clone();
             let request = Request::new(registry.clone(), Operation::Ping);
             // `forward` stores the challenge of the response, as of all responses.
-            let guard = self.context.registry.begin(&request);
+            let guard = self.context.registry.begin(&request, None);
             let deadline = ResponseDeadline::after(REFRESH_TIMEOUT);
             let forwarded = async move { gateway.forward(request, deadline, guard).await };
             tokio::spawn(async move { forwarded.await.map(drop) });
@@ -373,6 +436,10 @@ impl Gateway {
         if let Some(prefetch) = response.prefetch.take() {
             self.context.metadata.receive_prefetch(&request, prefetch);
         }
+        let layers = std::mem::take(&mut response.layers);
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| response.status.is_success()) {
+            blobs.receive_ahead(&self.context, layers);
+        }
         let (status, headers) = (response.status, response.headers.clone());
         let body = match self.share(&request, response, session).await {
             Ok(reader) => Transfer::of_shared(&self.context, reader, guard),
@@ -395,6 +462,7 @@ impl Gateway {
         deadline: ResponseDeadline,
         guard: &TransferGuard,
     ) -> Result<(exchange::Response, Session), Fault> {
+        request.trace = guard.trace();
         let mut lost: Option<LostSession> = None;
         let mut was_reset = false;
         loop {
@@ -410,6 +478,7 @@ impl Gateway {
                     let (response, session) =
                         self.with_pulls_of_others(&request, response, session, deadline, guard).await;
                     guard.proceed();
+                    guard.answered(response.status, Digest::of_response(&response.headers).as_ref());
                     self.context.metadata.observe_response(&request, response.status, &response.headers);
                     return Ok((response, session));
                 }
@@ -423,7 +492,8 @@ impl Gateway {
                 // The server has tried again already, and engines have short timeouts.
                 _ => return Err(error.to_fault()),
             }
-            tracing::info!(operation = request.operation.name(), reason = %error, "requesting again");
+            self.context.counters.retries.increment(&error.to_fault());
+            tracing::debug!(operation = request.operation.name(), reason = %error, trace_id = %guard.trace(), "requesting again");
         }
     }
 
@@ -521,7 +591,20 @@ fn own_deadline() -> ResponseDeadline {
 /// A response that did not use the tunnel.
 fn without_tunnel(response: Response<Bytes>, guard: TransferGuard) -> Response<Transfer> {
     guard.proceed();
+    guard.set_cached();
+    let digest = Digest::of_response(response.headers());
+    guard.answered(response.status(), digest.as_ref());
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let (Some(digest), Some(content_type)) = (digest, content_type) {
+        guard.manifest(&digest, response.body(), content_type);
+    }
     response.map(|body| Transfer::of_bytes(body, guard))
+}
+
+/// Whether a status refuses an image. Engines follow a challenge, which a 401 is.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_server_error()
+        || [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
 /// Whether a registry counts this request against the address of the server that sends it. With a credential, it counts

@@ -1,18 +1,40 @@
 //! The states of the tunnel and of its servers in plain values, for `/health` and the status report.
 
-use crate::tunnel::{Condition, ServerState, Session, TunnelStatus};
-use docxy_protocol::text::CleanText;
+use crate::tunnel::{Condition, ServerId, ServerState, Session, TunnelStatus};
+use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{Leg, Path};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+/// The state of the tunnel, or of one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, derive_more::Display)]
+#[serde(rename_all = "lowercase")]
+#[display(rename_all = "lowercase")]
+pub enum LineState {
+    /// Requests can be sent.
+    Up,
+    /// Nothing was heard for longer than a connection that works is silent.
+    Suspected,
+    /// It was not up since the start.
+    Connecting,
+    /// It was lost.
+    Down,
+    /// The server refuses this client.
+    Refused,
+    /// It is not needed now.
+    Spare,
+}
 
 /// The state of the tunnel. As JSON, the fields are those of `/health`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TunnelState {
-    /// `up`, `down`, `refused` or `connecting`.
-    pub tunnel: &'static str,
-    /// Since when it is up or down.
+    /// Its state.
+    pub tunnel: LineState,
+    /// Host and ports of the server in use, or of the one that was used last.
+    pub server_name: Option<String>,
+    /// Since when it is up, suspected or down.
     pub since: Option<Timestamp>,
     /// Why it is not up.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +45,7 @@ pub struct TunnelState {
 }
 
 /// The state of the session in use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     /// The address of the server, or that of the proxy on the way to it.
     pub server: SocketAddr,
@@ -37,18 +59,20 @@ pub struct SessionState {
     pub congestion: String,
     /// The estimated round-trip time in milliseconds.
     pub rtt_ms: u64,
+    /// The part of what the server sent lately that was lost, from 0 to 1, if it says so.
+    pub loss: Option<f64>,
     /// Segments that were requested and are not read to their end.
     pub segments: usize,
 }
 
 /// One server, at one moment. As JSON, the fields are those of `/health`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServerReport {
     /// Host and ports, as in its link.
     pub server: String,
-    /// `up`, `silent`, `connecting`, `down`, `refused`, or `spare`.
-    pub state: &'static str,
-    /// Since when it is up or down.
+    /// Its state.
+    pub state: LineState,
+    /// Since when it is up, suspected or down.
     pub since: Option<Timestamp>,
     /// Why it is not up.
     pub reason: Option<CleanText>,
@@ -58,6 +82,8 @@ pub struct ServerReport {
     pub trusted: bool,
     /// Whether small requests go there.
     pub in_use: bool,
+    /// Whether the user prefers it.
+    pub preferred: bool,
     /// Its address, while it is connected.
     pub address: Option<SocketAddr>,
     /// The leg of the session.
@@ -73,13 +99,26 @@ pub struct ServerReport {
 }
 
 impl TunnelState {
-    pub(super) fn of(status: &TunnelStatus) -> Self {
-        let (tunnel, since) = name_and_start(status);
-        let (session, reason) = match status {
-            TunnelStatus::Up { session, .. } => (Some(SessionState::of(session)), None),
-            not_up => (None, Some(not_up.to_fault().detail)),
+    /// The state of the server in use, or else of all of these.
+    pub(super) fn of(in_use: Option<&ServerState>, status: &TunnelStatus, all: &[ServerState]) -> Self {
+        if let Some(state) = in_use {
+            let (tunnel, since, reason) = suspicion(state).unwrap_or_else(|| {
+                let (tunnel, since) = name_and_start(&state.status);
+                (tunnel, since, None)
+            });
+            let (server_name, session) =
+                (Some(state.name().to_owned()), state.session().map(SessionState::of));
+            return Self { tunnel, server_name, since, reason, session };
+        }
+        let lost = |state: &&ServerState| match &state.status {
+            TunnelStatus::Down { since, .. } => *since,
+            _ => SystemTime::UNIX_EPOCH,
         };
-        Self { tunnel, since, reason, session }
+        // The first of those that are equal.
+        let last = all.iter().rev().max_by_key(lost);
+        let (tunnel, since) = name_and_start(status);
+        let reason = Some(status.to_fault().detail);
+        Self { tunnel, server_name: last.map(|state| state.name().to_owned()), since, reason, session: None }
     }
 }
 
@@ -93,30 +132,26 @@ impl SessionState {
             leg_reason: session.use_reason().map(|reason| reason.to_string()),
             congestion: session.congestion().to_string(),
             rtt_ms: rtt_ms(&transport.path()),
+            loss: session.loss(),
             segments: session.segment_budget().open_segments(),
         }
     }
 }
 
 impl ServerReport {
-    pub(super) fn of(state: &ServerState, in_use: bool) -> Self {
-        let ServerState { status, condition, .. } = state;
-        let (name, since) = match (name_and_start(status), condition) {
-            (("up", since), Condition::Silent) => ("silent", since),
-            (("up", _), Condition::Greeting) => ("connecting", None),
-            (of_status, _) => of_status,
-        };
+    pub(super) fn of(state: &ServerState, in_use: bool, preferred: Option<ServerId>) -> Self {
+        let (name, since, reason) = standing(state);
         let transport = state.session().map(|session| session.transport());
         let path = transport.map(|transport| transport.path());
-        let is_explained = transport.is_none() && !matches!(status, TunnelStatus::Spare);
         Self {
             server: state.name().to_owned(),
             state: name,
             since,
-            reason: is_explained.then(|| status.to_fault().detail),
-            draining: transport.is_some() && *condition == Condition::Draining,
+            reason,
+            draining: transport.is_some() && state.condition == Condition::Draining,
             trusted: state.is_trusted(),
             in_use,
+            preferred: preferred.is_some_and(|id| state.has_id(id)),
             address: transport.map(|transport| transport.remote_address()),
             leg: transport.map(|transport| transport.leg()),
             rtt_ms: path.as_ref().map(rtt_ms),
@@ -127,14 +162,35 @@ impl ServerReport {
     }
 }
 
+/// How one server stands, since when, and why it is not up.
+fn standing(state: &ServerState) -> (LineState, Option<Timestamp>, Option<CleanText>) {
+    if let Some(suspicion) = suspicion(state) {
+        return suspicion;
+    }
+    let (name, since) = name_and_start(&state.status);
+    match &state.status {
+        TunnelStatus::Up { .. } if state.condition == Condition::Greeting => {
+            (LineState::Connecting, None, None)
+        }
+        TunnelStatus::Up { .. } | TunnelStatus::Spare => (name, since, None),
+        status => (name, since, Some(status.to_fault().detail)),
+    }
+}
+
+fn suspicion(state: &ServerState) -> Option<(LineState, Option<Timestamp>, Option<CleanText>)> {
+    let silence = Duration::from_secs(state.silence()?.as_secs());
+    let reason = clean(format_args!("no response for {} s", silence.as_secs()));
+    Some((LineState::Suspected, Timestamp::try_from(SystemTime::now() - silence).ok(), Some(reason)))
+}
+
 /// The name of a state, and since when it is up or down.
-fn name_and_start(status: &TunnelStatus) -> (&'static str, Option<Timestamp>) {
+fn name_and_start(status: &TunnelStatus) -> (LineState, Option<Timestamp>) {
     let (name, since) = match status {
-        TunnelStatus::Up { since, .. } => ("up", Some(*since)),
-        TunnelStatus::Down { since, .. } => ("down", Some(*since)),
-        TunnelStatus::Refused { .. } => ("refused", None),
-        TunnelStatus::Connecting { .. } => ("connecting", None),
-        TunnelStatus::Spare => ("spare", None),
+        TunnelStatus::Up { since, .. } => (LineState::Up, Some(*since)),
+        TunnelStatus::Down { since, .. } => (LineState::Down, Some(*since)),
+        TunnelStatus::Refused { .. } => (LineState::Refused, None),
+        TunnelStatus::Connecting { .. } => (LineState::Connecting, None),
+        TunnelStatus::Spare => (LineState::Spare, None),
     };
     (name, since.and_then(|since| Timestamp::try_from(since).ok()))
 }

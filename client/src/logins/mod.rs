@@ -5,16 +5,20 @@
 
 mod credential_helper;
 pub(crate) mod docker_config;
+mod outcomes;
 
 pub use credential_helper::{CredentialHelper, HelperError};
+pub(crate) use outcomes::LoginOutcome;
 
 use docxy_host::file_fingerprint::Fingerprint;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::private_file::{self, FileError};
 use docxy_host::private_socket::own_user;
 use docxy_protocol::authorization::Login;
-use docxy_protocol::name::Registry;
+use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::secret::Secret;
+use docxy_protocol::text::clean;
+use outcomes::{Admission, Outcomes};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +37,9 @@ const HELPER_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a helper. Engines wait little longer, and the image may be public.
 const HELPER_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a request waits for the one that tries the same login.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why logins cannot be read or stored.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +97,14 @@ struct Inner {
     read: Mutex<ReadFile>,
     /// What the helpers have said. That of a registry is locked while its helper is asked, so that it is asked once.
     asked: Mutex<HashMap<Registry, Arc<tokio::sync::Mutex<Option<Asked>>>>>,
+    outcomes: Mutex<Outcomes>,
     failures: LogLimits<Option<Registry>>,
+}
+
+/// A request may use a login. While nothing is known of its password, others wait until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    _turn: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
 /// The file as it was when it was last read.
@@ -140,6 +154,38 @@ impl Logins {
         self.find(&refused.registry, is_recent).await.filter(|login| login != refused)
     }
 
+    /// Lets a request for this repository use the login. `None` while it must not: see [`LoginOutcome`].
+    pub(crate) async fn admit(&self, login: &Login, repository: Option<&Repository>) -> Option<Trial> {
+        let admission = || self.0.outcomes.lock().admission(login, repository, Instant::now());
+        let turn = match admission() {
+            Admission::Free => return Some(Trial { _turn: None }),
+            Admission::Paused => return None,
+            Admission::OneByOne(turn) => turn,
+        };
+        let _turn = tokio::time::timeout(TRIAL_PATIENCE, turn.lock_owned()).await.ok();
+        // The request before this one may have been refused.
+        (!matches!(admission(), Admission::Paused)).then_some(Trial { _turn })
+    }
+
+    /// Records what a registry has made of a login, in a request for this repository.
+    pub(crate) fn record(&self, login: &Login, repository: Option<&Repository>, outcome: LoginOutcome) {
+        let pause = self.0.outcomes.lock().record(login, repository, outcome, Instant::now());
+        if let Some(pause) = pause {
+            let (registry, user) = (&login.registry, clean(&login.user));
+            tracing::warn!(
+                %registry,
+                %user,
+                pause_s = pause.as_secs(),
+                "a login is not used for now: its password is refused; log in again"
+            );
+        }
+    }
+
+    /// How long the password of this login is not tried, if it was refused.
+    pub(crate) fn pause(&self, login: &Login) -> Option<Duration> {
+        self.0.outcomes.lock().pause(login, Instant::now())
+    }
+
     /// The login of this registry. What its helper has said before counts if `is_good`. A helper that is slow is asked
     /// to its end, for the requests after this one.
     async fn find(&self, registry: &Registry, is_good: fn(&Asked) -> bool) -> Option<Login> {
@@ -185,7 +231,12 @@ impl Logins {
             let read = tokio::task::spawn_blocking(move || read(&path)).await.ok()?;
             // A file that cannot be read now is read again.
             let logins = read.inspect_err(|error| self.warn(None, error)).ok()?;
-            *self.0.read.lock() = ReadFile { version, logins };
+            let mut known = self.0.read.lock();
+            if known.version != version {
+                // Somebody has logged in.
+                *self.0.outcomes.lock() = Outcomes::default();
+            }
+            *known = ReadFile { version, logins };
         }
         self.0.read.lock().logins.get(registry).cloned()
     }

@@ -8,7 +8,7 @@ use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::text::CleanText;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,19 +19,21 @@ const REPORTED_LIMITS_MAX: usize = 64;
 const LOW_DIVISOR: u64 = 10;
 
 /// A registry's pull limit, as it was last reported. As JSON, the fields are those of `/health`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ReportedLimit {
-    pub(crate) registry: Registry,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedLimit {
+    /// The registry.
+    pub registry: Registry,
     /// The address or account that is counted, if the registry reports it.
-    pub(crate) source: Option<CleanText<100>>,
-    /// The allowed pulls, and how many are left.
-    pub(crate) limit: u64,
-    pub(crate) remaining: u64,
+    pub source: Option<CleanText<100>>,
+    /// The allowed pulls.
+    pub limit: u64,
+    /// How many of them are left.
+    pub remaining: u64,
     /// The window of the limit in seconds.
     #[serde(rename = "window_seconds")]
-    pub(crate) window: Option<u64>,
+    pub window: Option<u64>,
     /// When it was reported.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// The last limits. Clones share them.

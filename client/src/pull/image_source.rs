@@ -5,6 +5,7 @@
 use super::error::PullError;
 use crate::denied::AnonymousContent;
 use crate::gateway::TransferEvent;
+use crate::gateway::UsedAccount;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::digester::Digester;
@@ -74,7 +75,12 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             method: Method::Get,
         };
         let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
-        let hint = PrefetchHint { platform: self.platform.clone(), small_blobs: true, known: None };
+        let hint = PrefetchHint {
+            platform: self.platform.clone(),
+            small_blobs: true,
+            known: None,
+            layer_segments: 0,
+        };
         let mut request = self.request(operation, accepted);
         request.prefetch = Some(hint);
         let (head, bytes) = match self.client.send(request).await {
@@ -123,7 +129,10 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
                     registry,
                     repository,
                     is_credential_withheld: false,
-                    account: self.login.as_ref().map(|login| login.user.clone()),
+                    account: self
+                        .login
+                        .as_ref()
+                        .map(|login| UsedAccount { user: login.user.clone(), retry_after: None }),
                 };
                 format!(": {}", content.denial(said.as_ref()))
             }

@@ -45,7 +45,7 @@ pub enum SettingsError {
     /// A listen address that other machines can reach.
     #[error(
         "{0} can be reached from other machines, and anyone who can reach it pulls through your link and \
-             your address: listen on 127.0.0.1, or pass --allow-remote if that is what you want"
+             your address: listen on 127.0.0.1, or name who may, as in --allow-remote 192.168.1.0/24"
     )]
     Remote(SocketAddr),
 }

@@ -3,11 +3,12 @@
 //! Unknown keys are errors: a misspelt setting that is ignored would be found weeks later.
 
 use super::host_name::HostName;
+use super::networks::Networks;
 use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddresses;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) public_for: Option<u64>,
     pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
-    pub(super) allow_remote: bool,
+    pub(super) allow_remote: Networks,
     pub(super) congestion: Option<Congestion>,
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,
@@ -35,6 +36,7 @@ pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
+    pub(super) log_format: Option<LogFormat>,
 }
 
 impl ConfigFile {

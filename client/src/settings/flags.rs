@@ -2,11 +2,12 @@
 //!
 //! Their comments are the help of the commands.
 
+use super::networks::Networks;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Proxy;
 use std::path::PathBuf;
 
@@ -82,13 +83,25 @@ pub struct ServingFlags {
     /// Another host name that engines may use; may be given several times. Loopback names are always accepted
     #[arg(long = "host", value_name = "NAME", env = "DOCXY_HOST", value_delimiter = ',')]
     pub hosts: Vec<String>,
-    /// Allow to listen on addresses that other machines can reach
-    #[arg(long, env = "DOCXY_ALLOW_REMOTE")]
-    pub allow_remote: bool,
+    /// The networks whose machines may use this client, as in 192.168.1.0/24,fd00::/8; without a value all
+    ///
+    /// Needed to listen on addresses that other machines can reach. Others get 403. Those machines pull through your
+    /// link, and never with your logins.
+    #[arg(
+        long,
+        value_name = "NETWORKS",
+        env = "DOCXY_ALLOW_REMOTE",
+        num_args = 0..=1,
+        default_missing_value = "all"
+    )]
+    pub allow_remote: Option<Networks>,
     /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
     #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
     pub patience: Option<u64>,
     /// Without a link, serve and wait for `docxy-client join`, as a service does that starts at boot
     #[arg(long)]
     pub wait_for_link: bool,
+    /// How log lines look: text, or json for programs [default: text]
+    #[arg(long, value_name = "FORMAT", env = "DOCXY_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
 }

@@ -10,6 +10,7 @@ mod given;
 mod host_name;
 mod link_places;
 mod link_store;
+mod networks;
 mod proxy;
 mod rates;
 
@@ -21,6 +22,7 @@ pub use host_name::HostNameError;
 pub use link_store::{
     LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_link, store_links, trust_link,
 };
+pub use networks::{Networks, NetworksError};
 pub use rates::RatesError;
 
 use crate::logins::CredentialHelper;
@@ -29,7 +31,7 @@ use docxy_host::blob_store::BlobLimits;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::private_file;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub listen: Vec<ListenAddress>,
     /// The host names that engines may use, beside those of loopback.
     pub hosts: Vec<String>,
+    /// The networks of other machines whose engines may use this client.
+    pub networks: Networks,
     /// How long an interrupted transfer waits for its next byte.
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
@@ -78,6 +82,8 @@ pub struct Settings {
     pub tunnel: TunnelConfig,
     /// What to log.
     pub log: Filter,
+    /// How its lines look.
+    pub log_format: LogFormat,
 }
 
 impl Settings {
@@ -97,12 +103,14 @@ impl Settings {
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let config = config(flags)?;
-        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _ } = &flags.serving;
+        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _, log_format } =
+            &flags.serving;
+        let log_format = log_format.or(config.log_format).unwrap_or_default();
         let listen = listen_addresses(flags, &config);
-        let may_be_remote = *allow_remote || config.allow_remote;
+        let networks = allow_remote.clone().unwrap_or_else(|| config.allow_remote.clone());
         let remote =
             listen.iter().filter_map(|address| address.exact()).find(|address| !address.ip().is_loopback());
-        if let Some(remote) = remote.filter(|_| !may_be_remote) {
+        if let Some(remote) = remote.filter(|_| networks.is_empty()) {
             return Err(SettingsError::Remote(remote));
         }
         let hosts = hosts.iter().cloned().map(HostName::try_from).collect::<Result<Vec<_>, _>>()?;
@@ -117,7 +125,19 @@ impl Settings {
         let links = load_links(flags, &config)?;
         let ConnectionSettings { tunnel, cache, blobs, logins, credential_helper: _, log } =
             ConnectionSettings::of(flags, config, links, Level::INFO)?;
-        Ok(Self { listen, hosts, stall_timeout, cache, blobs, link_file, logins, tunnel, log })
+        Ok(Self {
+            listen,
+            hosts,
+            networks,
+            stall_timeout,
+            cache,
+            blobs,
+            link_file,
+            logins,
+            tunnel,
+            log,
+            log_format,
+        })
     }
 }
 
@@ -429,13 +449,14 @@ mod tests {
         let listen = "listen = ['127.0.0.1:1', '[::]:1']";
         let error = load(&config(listen), Flags::default()).unwrap_err().to_string();
         assert!(error.starts_with("[::]:1 can be reached") && error.contains("--allow-remote"), "{error}");
-        let serving = ServingFlags { allow_remote: true, ..ServingFlags::default() };
+        let serving =
+            ServingFlags { allow_remote: Some("192.168.1.0/24".parse().unwrap()), ..ServingFlags::default() };
         let allowed = Flags { serving, ..Flags::default() };
         assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
         for local in ["5081", "':5081'", "'localhost:5081'", "'127.0.0.1:5090'", "['[::1]:5081', '5081']"] {
             assert!(load(&config(&format!("listen = {local}")), Flags::default()).is_ok(), "{local}");
         }
-        let in_file = format!("{listen}\nallow_remote = true");
+        let in_file = format!("{listen}\nallow_remote = ['192.168.1.0/24']");
         assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
     }
 

@@ -90,6 +90,8 @@ impl TransferContext {
 #[derive(Debug)]
 pub struct Transfer {
     length: Option<u64>,
+    /// Bytes that the engine was given.
+    released: u64,
     reading: ReusableBoxFuture<'static, Read>,
     guard: Arc<TransferGuard>,
     /// Why the body was interrupted, until hyper receives it.
@@ -150,7 +152,7 @@ impl Transfer {
         let bytes = start..length.map_or(u64::MAX, |length| start + length);
         let part = Part::arriving(&bytes, Continuation { body, skip: 0 });
         let source = ResumableBody::new(start, Some(part), source, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: None, writer };
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer };
         Self::of(length, body, guard, context.counters.clone())
     }
 
@@ -158,11 +160,13 @@ impl Transfer {
     pub(crate) fn of_shared(context: &TransferContext, reader: SharedReader, guard: TransferGuard) -> Self {
         let (bytes, stored) = (reader.bytes().clone(), reader.stored().clone());
         let is_whole = bytes == (0..stored.size());
-        let verifier = is_whole.then(|| BlobVerifier::new(stored.key().digest.clone(), Some(bytes.end)));
+        let needs_verifier = is_whole && !stored.is_verified();
+        let verifier =
+            needs_verifier.then(|| BlobVerifier::new(stored.key().digest.clone(), Some(bytes.end)));
         let guard = Arc::new(guard);
         let part = Part::shared(bytes.end, reader);
         let source = ResumableBody::new(bytes.start, Some(part), None, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: Some(stored), writer: None };
+        let body = VerifiedBody { source, verifier, stored: Some(stored), is_whole, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
@@ -184,7 +188,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::missing(bytes.end));
         let source = ResumableBody::new(bytes.start, part, Some(source), Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier, stored: None, writer: None };
+        let body = VerifiedBody { source, verifier, stored: None, is_whole: false, writer: None };
         Self::of(Some(bytes.end - bytes.start), body, guard, context.counters.clone())
     }
 
@@ -194,7 +198,7 @@ impl Transfer {
         let guard = Arc::new(guard);
         let part = (!bytes.is_empty()).then(|| Part::of_bytes(bytes));
         let source = ResumableBody::new(0, part, None, Arc::clone(&guard));
-        let body = VerifiedBody { source, verifier: None, stored: None, writer: None };
+        let body = VerifiedBody { source, verifier: None, stored: None, is_whole: false, writer: None };
         Self::of(length, body, guard, TransferCounters::default())
     }
 
@@ -206,9 +210,12 @@ impl Transfer {
     ) -> Self {
         if let Some(length) = length {
             guard.set_length(length);
+            if length == 0 {
+                guard.complete();
+            }
         }
         let reading = ReusableBoxFuture::new(read(Box::new(body)));
-        Self { length, reading, guard, abort_reason: None, counters }
+        Self { length, released: 0, reading, guard, abort_reason: None, counters }
     }
 
     /// The length in bytes, if it is known.
@@ -240,11 +247,17 @@ impl Transfer {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
         let (body, next) = ready!(self.reading.poll(cx));
         self.reading.set(read(body));
+        if let Ok(bytes) = &next {
+            self.released += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            if bytes.is_none() || self.length == Some(self.released) {
+                self.guard.complete();
+            }
+        }
         Poll::Ready(next.map_err(|error| {
             let fault = error.to_fault();
             // The engine only sees that its connection is aborted, so the reason goes to the log.
             tracing::warn!(%fault, "transfer aborted");
-            self.counters.failed(&fault);
+            self.counters.failed(&fault, self.guard.image());
             fault
         }))
     }

@@ -30,7 +30,7 @@ pub(super) enum Content {
     /// On their way from the running client.
     Local(LocalBody),
     /// On the disk, or in flights that other readers share.
-    Shared(SharedReader),
+    Shared(Box<SharedReader>),
     /// On their way over a session on trial, which may be faster than they are read.
     Ahead(AheadTask),
     /// Requested.
@@ -83,8 +83,8 @@ impl Part {
     }
 
     /// A part of a blob that several readers share.
-    pub(super) const fn shared(end: u64, reader: SharedReader) -> Self {
-        Self { end, content: Content::Shared(reader) }
+    pub(super) fn shared(end: u64, reader: SharedReader) -> Self {
+        Self { end, content: Content::Shared(Box::new(reader)) }
     }
 
     /// A part that is here.

@@ -3,14 +3,21 @@
 //!
 //! Only records. Must never lock anything for a chunk: the bytes of a transfer are counted in an atomic.
 
+use crate::counters::TransferCounters;
+use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
 use crate::tunnel::Session;
-use docxy_protocol::name::Reference;
-use docxy_protocol::request::{Operation, Request};
+use docxy_host::random::random_u64;
+use docxy_protocol::fault::Fault;
+use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
+use docxy_protocol::manifest::Manifest;
+use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::request::{Operation, Request, TraceId};
 use futures_util::stream::{Stream, unfold};
+use http::StatusCode;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +33,11 @@ pub struct TransferRegistry(Arc<RunningTransfers>);
 
 #[derive(Debug, Default)]
 struct RunningTransfers {
+    counters: TransferCounters,
     next_id: AtomicU64,
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    /// Locked after `entries`, if both are.
+    pulls: Mutex<Pulls>,
     /// The number of changes so far, except bytes.
     changes: watch::Sender<u64>,
 }
@@ -63,7 +73,7 @@ pub struct TransferSnapshot {
 }
 
 /// What a transfer waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WaitsFor {
     /// A session.
@@ -79,11 +89,13 @@ pub enum WaitsFor {
 pub(crate) struct TransferGuard {
     registry: TransferRegistry,
     entry: Arc<Entry>,
+    trace: TraceId,
+    engine: Option<&'static str>,
 }
 
 /// What one transfer shows of another that brings its bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
+pub(super) struct Waiting {
     server: Option<SocketAddr>,
     waits_for: Option<WaitsFor>,
     reason: Option<String>,
@@ -94,6 +106,8 @@ struct Entry {
     id: u64,
     started: Instant,
     received: AtomicU64,
+    /// The received bytes that did not cross the tunnel for this transfer.
+    kept: AtomicU64,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -104,6 +118,10 @@ struct State {
     /// Without what is measured: bytes, rate, and seconds.
     snapshot: TransferSnapshot,
     waits_since: Option<Instant>,
+    /// Whether the whole content comes from what this client has kept.
+    is_cached: bool,
+    /// Without its bytes.
+    end: End,
 }
 
 /// Measures a rate in windows. One task writes, and any may read.
@@ -117,25 +135,75 @@ struct RateMeter {
 }
 
 impl TransferRegistry {
-    /// Adds a transfer until the guard is dropped.
-    pub(crate) fn begin(&self, request: &Request) -> TransferGuard {
+    /// No transfers. Their bytes are counted in `counters`.
+    pub(crate) fn new(counters: TransferCounters) -> Self {
+        let pulls = Mutex::new(Pulls::new(random_u64()));
+        Self(Arc::new(RunningTransfers { counters, pulls, ..RunningTransfers::default() }))
+    }
+
+    /// Adds a transfer of this engine until the guard is dropped.
+    pub(crate) fn begin(&self, request: &Request, engine: Option<&'static str>) -> TransferGuard {
         let snapshot = describe(request, self.0.next_id.fetch_add(1, Ordering::Relaxed));
         let entry = Arc::new(Entry {
             id: snapshot.id,
             started: Instant::now(),
             received: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             rate: RateMeter::default(),
-            state: Mutex::new(State { snapshot, waits_since: None }),
+            state: Mutex::new(State { snapshot, waits_since: None, is_cached: false, end: End::default() }),
         });
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
+        let begin = |wanted| self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
+        let trace = Wanted::of(request, engine).map(begin).unwrap_or_default();
         self.changed();
-        TransferGuard { registry: self.clone(), entry }
+        TransferGuard { registry: self.clone(), entry, trace, engine }
     }
 
     /// The transfers, oldest first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<TransferSnapshot> {
         self.0.entries.lock().values().map(|entry| entry.snapshot()).collect()
+    }
+
+    /// The running pulls, oldest first, and those that have ended, latest first.
+    pub(crate) fn pulls(&self) -> (Vec<PullReport>, Vec<Finished>) {
+        let entries = self.0.entries.lock();
+        let mut pulls = self.0.pulls.lock();
+        let now = Moment::now();
+        pulls.tick(now);
+        (pulls.running(now, |id| entries.get(&id).map(|entry| entry.progress())), pulls.finished())
+    }
+
+    /// The bytes of all bodies since the start, by where they came from.
+    pub(crate) fn bytes_by_source(&self) -> [(&'static str, u64); 4] {
+        let entries = self.0.entries.lock();
+        let received: u64 = entries.values().map(|entry| entry.received.load(Ordering::Relaxed)).sum();
+        let kept: u64 = entries.values().map(|entry| entry.kept()).sum();
+        let bytes = &self.0.counters.bytes;
+        [
+            ("tunnel", bytes.tunnel.get() + received.saturating_sub(kept)),
+            ("cache", bytes.cache.get() + kept),
+            // Of layers that are kept on this machine, or by another client in this network.
+            ("disk", 0),
+            ("neighbour", 0),
+        ]
+    }
+
+    /// What has happened to pulls since the last call.
+    pub(crate) fn pull_events(&self) -> VecDeque<Event> {
+        let mut pulls = self.0.pulls.lock();
+        pulls.tick(Moment::now());
+        pulls.take_events()
+    }
+
+    /// Forgets a pull that has ended, or all of them.
+    pub(crate) fn remove_finished(&self, id: Option<u64>) {
+        self.0.pulls.lock().remove_finished(id);
+    }
+
+    /// A request has failed, after its transfer has ended.
+    pub(crate) fn failed(&self, wanted: &Wanted, fault: &Fault) {
+        self.0.pulls.lock().failed(wanted, docxy_protocol::text::clean(fault));
     }
 
     /// Reports when a transfer begins, ends, waits or continues. Bytes and rates are not reported.
@@ -150,10 +218,25 @@ impl TransferRegistry {
 }
 
 impl TransferGuard {
+    /// The trace id of its pull.
+    pub(crate) const fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    /// Lists another request of the same engine.
+    pub(crate) fn begin(&self, request: &Request) -> Self {
+        self.registry.begin(request, self.engine)
+    }
+
     /// The digest or the operation, for the log.
     pub(super) fn name(&self) -> String {
         let TransferSnapshot { operation, digest, .. } = &self.entry.state.lock().snapshot;
         digest.clone().unwrap_or_else(|| (*operation).to_owned())
+    }
+
+    /// The image that it is for.
+    pub(super) fn image(&self) -> String {
+        self.entry.state.lock().snapshot.image.clone()
     }
 
     /// The length of the body is known.
@@ -164,7 +247,51 @@ impl TransferGuard {
     /// Counts received bytes.
     pub(super) fn receive(&self, bytes: u64) {
         let received = self.entry.received.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if received == bytes {
+            let operation = self.entry.state.lock().snapshot.operation;
+            let waited = self.entry.started.elapsed().as_secs_f64();
+            let first_byte = &self.registry.0.counters.first_byte;
+            first_byte.get_or_create(&[("operation", operation)]).observe(waited);
+        }
         self.entry.rate.observe(self.entry.started.elapsed(), received);
+    }
+
+    /// So many of the next received bytes come from the disk, or from what another engine has requested.
+    pub(super) fn receive_kept(&self, bytes: u64) {
+        self.entry.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The response has this status, and its content this digest, if it says so.
+    pub(crate) fn answered(&self, status: StatusCode, digest: Option<&Digest>) {
+        self.entry.state.lock().end.status = Some(status.as_u16());
+        if let Some(digest) = digest {
+            self.registry.0.pulls.lock().named(self.entry.id, digest);
+        }
+    }
+
+    /// The content comes from what this client has kept.
+    pub(crate) fn set_cached(&self) {
+        self.entry.state.lock().is_cached = true;
+    }
+
+    /// The manifest that it is for has arrived.
+    pub(crate) fn manifest(&self, digest: &Digest, bytes: &[u8], content_type: &str) {
+        // An engine says more of one that is not valid.
+        if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX
+            && let Ok(manifest) = Manifest::parse(bytes, Some(content_type))
+        {
+            self.registry.0.pulls.lock().manifest(self.entry.id, digest, &manifest);
+        }
+    }
+
+    /// It was interrupted, and goes on.
+    pub(super) fn interrupted(&self) {
+        self.entry.state.lock().end.interruptions += 1;
+    }
+
+    /// The engine was given all of the body.
+    pub(super) fn complete(&self) {
+        self.entry.state.lock().end.is_complete = true;
     }
 
     /// It runs over this session.
@@ -183,13 +310,13 @@ impl TransferGuard {
     }
 
     /// Its server, and what it waits for.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn waiting(&self) -> Waiting {
         let TransferSnapshot { server, waits_for, reason, .. } = &self.entry.state.lock().snapshot;
-        Progress { server: *server, waits_for: *waits_for, reason: reason.clone() }
+        Waiting { server: *server, waits_for: *waits_for, reason: reason.clone() }
     }
 
     /// It waits for what another transfer waits for.
-    pub(super) fn follow(&self, other: &Progress) {
+    pub(super) fn follow(&self, other: &Waiting) {
         self.entry.state.lock().snapshot.server = other.server;
         match other.waits_for {
             Some(waits_for) => self.wait(waits_for, other.reason.clone()),
@@ -225,18 +352,43 @@ impl TransferGuard {
 
 impl Drop for TransferGuard {
     fn drop(&mut self) {
-        self.registry.0.entries.lock().remove(&self.entry.id);
+        let bytes = self.entry.received.load(Ordering::Relaxed);
+        let kept = self.entry.kept();
+        let end = End { bytes, kept, ..self.entry.state.lock().end };
+        let RunningTransfers { entries, counters, .. } = &*self.registry.0;
+        let mut entries = entries.lock();
+        // With the entries locked, so that no report counts them twice.
+        counters.bytes.add(bytes, kept);
+        entries.remove(&self.entry.id);
+        drop(entries);
+        self.registry.0.pulls.lock().end(self.entry.id, end, Moment::now());
         self.registry.changed();
     }
 }
 
 impl Entry {
+    /// The bytes that did not cross the tunnel for it.
+    fn kept(&self) -> u64 {
+        let received = self.received.load(Ordering::Relaxed);
+        if self.state.lock().is_cached { received } else { self.kept.load(Ordering::Relaxed).min(received) }
+    }
+
     fn snapshot(&self) -> TransferSnapshot {
         let bytes = self.received.load(Ordering::Relaxed);
         let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);
         let state = self.state.lock();
         let waits_seconds = state.waits_since.map(|since| since.elapsed().as_secs());
         TransferSnapshot { bytes, bytes_per_second, waits_seconds, ..state.snapshot.clone() }
+    }
+
+    fn progress(&self) -> Progress {
+        let bytes = self.received.load(Ordering::Relaxed);
+        let bytes_per_second = self.rate.current(self.started.elapsed(), bytes);
+        let state = self.state.lock();
+        let TransferSnapshot { waits_for, reason, .. } = &state.snapshot;
+        let wait =
+            waits_for.zip(state.waits_since).map(|(waits_for, since)| (waits_for, since, reason.clone()));
+        Progress { bytes, bytes_per_second, wait }
     }
 }
 
@@ -312,7 +464,7 @@ mod tests {
         let registry = TransferRegistry::default();
         let mut changes = registry.watch();
         let digest = format!("sha256:{}", "0".repeat(64));
-        let (first, second) = (registry.begin(&request("3")), registry.begin(&request(&digest)));
+        let (first, second) = (registry.begin(&request("3"), None), registry.begin(&request(&digest), None));
         let names = || {
             let all = registry.snapshot().into_iter();
             all.map(|entry| (entry.image, entry.digest)).collect::<Vec<_>>()
@@ -331,7 +483,7 @@ mod tests {
     #[test]
     fn a_wait_keeps_its_beginning_until_it_ends() {
         let registry = TransferRegistry::default();
-        let guard = registry.begin(&request("3"));
+        let guard = registry.begin(&request("3"), None);
         let since = || guard.entry.state.lock().waits_since;
         let wait = || {
             let TransferSnapshot { waits_for, waits_seconds, reason, .. } = registry.snapshot().remove(0);
@@ -351,7 +503,7 @@ mod tests {
     #[test]
     fn bytes_are_counted_without_a_report() {
         let registry = TransferRegistry::default();
-        let guard = registry.begin(&request("3"));
+        let guard = registry.begin(&request("3"), None);
         let mut changes = registry.watch();
         changes.mark_unchanged();
         guard.receive(5);

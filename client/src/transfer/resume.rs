@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Level;
 
 /// The delays before another request after a bad response.
 const RETRY_SCHEDULE: Schedule =
@@ -68,6 +69,8 @@ struct Stall {
     backoff: Backoff,
     /// The time before the next attempt.
     delay: Duration,
+    /// The level of its lines: one at its beginning and one when it is over.
+    level: Option<Level>,
 }
 
 impl Source {
@@ -114,6 +117,10 @@ impl ResumableBody {
         guard: Arc<TransferGuard>,
     ) -> Self {
         Self { position, parts: part.into_iter().collect(), source, stall: None, last_fault: None, guard }
+    }
+
+    pub(super) fn guard(&self) -> &TransferGuard {
+        &self.guard
     }
 
     /// The position of the next byte.
@@ -175,6 +182,7 @@ impl ResumableBody {
                         Err(error) => return Err(error),
                     }
                 }
+                Content::Shared(_) if part.end == self.position => None,
                 Content::Shared(reader) => {
                     Some(reader.next(self.position, part.end - self.position, &self.guard).await?)
                 }
@@ -212,8 +220,9 @@ impl ResumableBody {
             }
             self.position += bytes.len() as u64;
             self.guard.receive(bytes.len() as u64);
-            if self.stall.take().is_some() {
+            if let Some(stall) = self.stall.take() {
                 self.guard.proceed();
+                self.tell_end(&stall);
             }
             return Ok(Some(bytes));
         }
@@ -260,6 +269,16 @@ impl ResumableBody {
         })
     }
 
+    /// The transfer receives bytes again.
+    fn tell_end(&self, stall: &Stall) {
+        let (content, trace_id) = (self.guard.name(), self.guard.trace());
+        let waited_ms = u64::try_from(stall.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match stall.level {
+            Some(Level::INFO) => tracing::info!(content, waited_ms, %trace_id, "the transfer continues"),
+            _ => tracing::debug!(content, waited_ms, %trace_id, "the transfer continues"),
+        }
+    }
+
     /// When a stall ends the body. `None` without a stall, or if nothing can be requested again.
     fn stall_end(&self) -> Option<Instant> {
         let (stall, source) = (self.stall.as_ref()?, self.source.as_ref()?);
@@ -297,17 +316,23 @@ impl ResumableBody {
         let gaps = missing(self.position..end, &buffered);
         self.parts = arrange(ranges, &gaps);
         let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
-        tracing::info!(
-            content = self.guard.name(),
-            byte = self.position,
-            end,
-            missing,
-            gaps = gaps.len(),
-            reason = self.last_fault.as_ref().map(tracing::field::display),
-            stall_timeout_s = source.context.stall_timeout.read().as_secs(),
-            "a transfer was interrupted; requesting the rest"
-        );
+        let stall_timeout_s = source.context.stall_timeout.read().as_secs();
+        // The loss of the tunnel has a line of its own, and a stall has one.
+        let is_tunnel = self.last_fault.as_ref().is_some_and(|fault| fault.hop == Hop::Tunnel);
+        let told = self.stall.as_mut().map(|stall| &mut stall.level);
+        if let Some(level @ None) = told {
+            *level = Some(if is_tunnel { Level::DEBUG } else { Level::INFO });
+            let content = self.guard.name();
+            let reason = self.last_fault.as_ref().map(tracing::field::display);
+            let (byte, gaps, trace_id) = (self.position, gaps.len(), self.guard.trace());
+            if is_tunnel {
+                tracing::debug!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
+            } else {
+                tracing::info!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
+            }
+        }
         source.context.counters.interruptions.increment();
+        self.guard.interrupted();
         Ok(())
     }
 
@@ -335,6 +360,7 @@ impl ResumableBody {
         } else {
             stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
         };
+        source.context.counters.retries.increment(&fault);
         self.last_fault = Some(fault);
         Ok(())
     }
@@ -385,20 +411,12 @@ impl ResumableBody {
                     if let Some(source) = &mut self.source {
                         source.has_responded = true;
                     }
-                    let waited = self.stall.as_ref().map_or(Duration::ZERO, |stall| stall.since.elapsed());
-                    let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-                    tracing::info!(
-                        content = self.guard.name(),
-                        byte = bytes.start,
-                        waited_ms,
-                        "the requested bytes arrive"
-                    );
                     self.parts[0] = Part::arriving(&bytes, continuation);
                     self.request_missing();
                     return Ok(());
                 }
                 Ok(Err(error)) => {
-                    tracing::info!(content = self.guard.name(), reason = %error, "requesting again");
+                    tracing::debug!(content = self.guard.name(), reason = %error, "requesting again");
                     self.failed(error)?;
                 }
                 // The check above ends it.
@@ -468,6 +486,6 @@ fn release_permits(parts: &mut VecDeque<Part>) {
 impl Stall {
     fn begin() -> Self {
         let backoff = Backoff::new(RETRY_SCHEDULE);
-        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0 }
+        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0, level: None }
     }
 }

@@ -11,6 +11,7 @@ use docxy_host::blob_store::StoredBlob;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Digest;
+use docxy_protocol::prefetch::ContentKind;
 use std::collections::VecDeque;
 
 /// The bytes at the end of a blob that are held back.
@@ -22,6 +23,8 @@ pub(super) struct VerifiedBody {
     pub(super) verifier: Option<BlobVerifier>,
     /// The blob on the disk, to be told what the verifier finds.
     pub(super) stored: Option<StoredBlob>,
+    /// Whether it is the whole of that blob. Then it needs no verifier while that is known to be right.
+    pub(super) is_whole: bool,
     pub(super) writer: Option<ManifestWriter>,
 }
 
@@ -39,11 +42,24 @@ impl VerifiedBody {
     /// The next bytes, `None` at the end of a body that is complete, and right.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let Some(verifier) = &mut self.verifier else {
+            let at = self.source.position();
             let bytes = self.source.next().await?;
-            if let (Some(writer), Some(bytes)) = (&mut self.writer, &bytes) {
-                writer.write(bytes);
+            if let (Some(writer), Some(bytes)) = (&mut self.writer, &bytes)
+                && let Some(entry) = writer.write(bytes)
+                && let ContentKind::Manifest { content_type } = entry.head()
+            {
+                self.source.guard().manifest(entry.digest(), entry.bytes(), content_type);
             }
-            return Ok(bytes);
+            match (&self.stored, bytes) {
+                // Something of it was damaged, and came again.
+                (Some(stored), Some(bytes)) if self.is_whole && !stored.is_verified() => {
+                    let mut verifier = BlobVerifier::after(stored, at).await?;
+                    verifier.push(bytes);
+                    self.verifier = Some(verifier);
+                }
+                (_, bytes) => return Ok(bytes),
+            }
+            return Box::pin(self.next()).await;
         };
         loop {
             if let Some(bytes) = verifier.pop_verified(self.source.position()) {
@@ -72,11 +88,31 @@ impl BlobVerifier {
         Self { expected, digester, length, held_back: VecDeque::new() }
     }
 
+    /// The verifier of a stored blob whose bytes before this position were released.
+    async fn after(stored: &StoredBlob, position: u64) -> Result<Self, Fault> {
+        let mut verifier = Self::new(stored.key().digest.clone(), Some(stored.size()));
+        let mut at = 0;
+        while at < position {
+            let max = usize::try_from(position - at).unwrap_or(usize::MAX);
+            let Some(bytes) = stored.read(at, max).await else {
+                let detail = "a layer on the disk was damaged while it was sent";
+                return Err(Fault::new(Hop::Tunnel, FaultKind::Internal, detail));
+            };
+            verifier.hash(&bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(verifier)
+    }
+
+    fn hash(&mut self, bytes: &Bytes) {
+        if let Some(digester) = &mut self.digester {
+            digester.update(bytes);
+        }
+    }
+
     /// Adds received bytes.
     fn push(&mut self, bytes: Bytes) {
-        if let Some(digester) = &mut self.digester {
-            digester.update(&bytes);
-        }
+        self.hash(&bytes);
         self.held_back.push_back(bytes);
     }
 

@@ -4,6 +4,7 @@
 
 use super::config::{JoinedLink, TunnelConfig};
 use super::server::{Condition, ServerState};
+use super::status::Refuser;
 use super::{Tunnel, TunnelStatus};
 use docxy_protocol::text::CleanText;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub enum Contact {
     Accepted,
     /// Only a person can change it: another key answers, the server does not know the client, or another version.
     Refused(CleanText),
+    /// The proxy on the way refuses, so the server was not asked.
+    RefusedByProxy(CleanText),
     /// No answer yet.
     Unreachable,
 }
@@ -48,7 +51,8 @@ fn outcome(states: &[ServerState]) -> Option<Contact> {
     match &state.status {
         // One that drains has accepted it too.
         TunnelStatus::Up { .. } if state.condition >= Condition::Draining => Some(Contact::Accepted),
-        TunnelStatus::Refused { reason } => Some(Contact::Refused(reason.clone())),
+        TunnelStatus::Refused { by: Refuser::Server, reason } => Some(Contact::Refused(reason.clone())),
+        TunnelStatus::Refused { by: Refuser::Proxy, reason } => Some(Contact::RefusedByProxy(reason.clone())),
         _ => None,
     }
 }

@@ -8,17 +8,17 @@ use super::config::{Congestion, ProxyChoice, Rates};
 use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
-use docxy_host::happy_eyeballs::{ATTEMPT_DELAY, RaceError};
+use super::status::Refuser;
+use docxy_host::happy_eyeballs::RaceError;
 use docxy_host::proxy::{Destination, Proxy, ProxyError};
 use docxy_protocol::control::Hello;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
-use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,21 +74,36 @@ impl DialError {
         }
     }
 
-    /// Whether only a person can change it: another key answers, or another version, or a proxy refuses. Where something
-    /// at another host does not answer, that may be the server.
-    pub(super) fn is_permanent(&self) -> bool {
+    /// Who refuses, if only a person can change that: another key answers, or another version, or a proxy refuses. Where
+    /// something at another host does not answer, that may be the server.
+    pub(super) fn refuser(&self) -> Option<Refuser> {
         let mut all = Vec::new();
         self.collect(&mut all);
         let wrong: Vec<_> = all.iter().filter_map(|error| error.wrong_server()).collect();
         let may_be_server = |error: &&Self| matches!(error, Self::NoResponse { address, .. } if !wrong.contains(&address.ip()));
-        let is_refusal = |error: &&Self| matches!(error, Self::Proxy(error) if error.failure.is_permanent());
-        if wrong.is_empty() { all.iter().all(is_refusal) } else { !all.iter().any(may_be_server) }
+        let is_refusal = |error: &&Self| error.of_proxy().is_some_and(|error| error.failure.is_permanent());
+        if wrong.is_empty() {
+            all.iter().all(is_refusal).then_some(Refuser::Proxy)
+        } else {
+            (!all.iter().any(may_be_server)).then_some(Refuser::Server)
+        }
     }
 
     pub(super) fn collect<'a>(&'a self, all: &mut Vec<&'a Self>) {
         match self {
             Self::All(errors) => errors.iter().for_each(|error| error.collect(all)),
             error => all.push(error),
+        }
+    }
+
+    /// What the proxy says, if it is that. A connection by a proxy fails as one to the server does.
+    fn of_proxy(&self) -> Option<&ProxyError> {
+        match self {
+            Self::Proxy(error) => Some(error),
+            Self::Connect { source, .. } => {
+                source.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+            }
+            _ => None,
         }
     }
 
@@ -135,18 +150,7 @@ pub(super) struct DialedSession {
     pub(super) session: Session,
     pub(super) control: ReceiveStream,
     pub(super) address: SocketAddr,
-}
-
-impl DialedSession {
-    pub(super) fn leg(&self) -> Leg {
-        self.session.transport().leg()
-    }
-
-    /// The way of the TCP leg, if it is that.
-    pub(super) fn way(&self) -> Option<Way> {
-        let way = if self.session.proxy().is_some() { Way::Proxy } else { Way::Direct };
-        (self.leg() == Leg::Tcp).then_some(way)
-    }
+    pub(super) way: Way,
 }
 
 /// How to reach a server, and how to send to it.
@@ -160,19 +164,30 @@ pub(super) struct DialOptions {
     pub(super) joins: bool,
 }
 
-/// Dials a server over this leg: at all its addresses and ports, and on the TCP leg also, or only, through the proxy:
-/// `way` is dialed first. `attempt` selects the first port. The handshake at one address may take `timeout`.
+impl DialOptions {
+    /// The proxy that the environment names for this server.
+    pub(super) fn proxy_beside(&self, link: &Link) -> Option<&Proxy> {
+        match &self.proxy {
+            Some(ProxyChoice::Beside(rules)) => rules.proxy_to(link.host.as_str(), link.ports[0]),
+            _ => None,
+        }
+    }
+}
+
+/// Dials a server on this way: at all its addresses and ports, or through the proxy. `attempt` selects the first port.
+/// The handshake at one address may take `timeout`.
 pub(super) async fn dial(
     link: &Link,
     options: &DialOptions,
-    (leg, way): (Leg, Way),
+    way: Way,
     attempt: usize,
     timeout: Duration,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
+    let leg = way.leg();
     let at_address = &|address| {
         let connecting =
-            connect(link, options, leg, peer(link, options, address, Connector::direct()), server);
+            connect(link, options, way, peer(link, options, address, Connector::direct()), server);
         async move {
             let connected = tokio::time::timeout(timeout, connecting).await;
             connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
@@ -186,18 +201,14 @@ pub(super) async fn dial(
     ports.rotate_left(attempt % link.ports.len());
     let port = ports[0];
     let directly = first_port(ports, timeout.mul_f32(PORT_DELAY_SHARE), at_port);
-    let by_proxy = |proxy| dial_by_proxy(link, options, port, proxy, server);
-    match options.proxy.as_ref().filter(|_| leg == Leg::Tcp) {
+    let proxy = match &options.proxy {
+        Some(ProxyChoice::Only(rules)) => rules.proxy_to(link.host.as_str(), port),
+        Some(ProxyChoice::Beside(rules)) if way == Way::Proxy => rules.proxy_to(link.host.as_str(), port),
+        _ => None,
+    };
+    match proxy {
+        Some(proxy) => dial_by_proxy(link, options, port, (way, proxy), server).await,
         None => directly.await,
-        Some(ProxyChoice::Beside(rules)) => match rules.proxy_to(link.host.as_str(), port) {
-            None => directly.await,
-            Some(proxy) if way == Way::Proxy => first_of(by_proxy(proxy), directly).await,
-            Some(proxy) => first_of(directly, by_proxy(proxy)).await,
-        },
-        Some(ProxyChoice::Only(rules)) => match rules.proxy_to(link.host.as_str(), port) {
-            None => directly.await,
-            Some(proxy) => by_proxy(proxy).await,
-        },
     }
 }
 
@@ -231,7 +242,7 @@ async fn dial_by_proxy(
     link: &Link,
     options: &DialOptions,
     port: u16,
-    proxy: &Proxy,
+    (way, proxy): (Way, &Proxy),
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let dialing = async {
@@ -242,35 +253,12 @@ async fn dial_by_proxy(
             async move { proxy.connect(&destination).await.map_err(io::Error::other) }
         });
         let peer = peer(link, options, address, connector);
-        let mut dialed = connect(link, options, Leg::Tcp, peer, server).await?;
+        let mut dialed = connect(link, options, way, peer, server).await?;
         dialed.session = dialed.session.through(proxy);
         Ok(dialed)
     };
     let dialed = tokio::time::timeout(PROXY_ATTEMPT_TIMEOUT, dialing).await;
     dialed.map_err(|_| DialError::NoResponseByProxy { proxy: proxy.to_string() })?
-}
-
-/// The session of the way that is up first. The second one begins a step behind, or when the first has failed.
-async fn first_of(
-    first: impl Future<Output = Result<DialedSession, DialError>>,
-    second: impl Future<Output = Result<DialedSession, DialError>>,
-) -> Result<DialedSession, DialError> {
-    let mut first = pin!(first);
-    let failed = match tokio::time::timeout(ATTEMPT_DELAY, &mut first).await {
-        Ok(Ok(dialed)) => return Ok(dialed),
-        Ok(Err(error)) => Some(error),
-        Err(_) => None,
-    };
-    let second = pin!(second);
-    let (failed, other) = match failed {
-        Some(error) => (error, second.await),
-        None => match select(first, second).await {
-            Either::Left((Err(error), second)) => (error, second.await),
-            Either::Right((Err(error), first)) => (error, first.await),
-            Either::Left((up, _)) | Either::Right((up, _)) => return up,
-        },
-    };
-    other.map_err(|error| DialError::All(vec![failed, error]))
 }
 
 fn peer(link: &Link, options: &DialOptions, address: SocketAddr, connector: Connector) -> Peer {
@@ -287,7 +275,7 @@ fn peer(link: &Link, options: &DialOptions, address: SocketAddr, connector: Conn
 async fn connect(
     link: &Link,
     options: &DialOptions,
-    leg: Leg,
+    way: Way,
     peer: Peer,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
@@ -299,7 +287,7 @@ async fn connect(
         max_rate: options.max_rate.down,
     };
     let transport =
-        docxy_transport::dial(leg, &peer).await.map_err(|source| match source.session_error() {
+        docxy_transport::dial(way.leg(), &peer).await.map_err(|source| match source.session_error() {
             Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
             _ => DialError::Connect { address, source },
         })?;
@@ -308,5 +296,6 @@ async fn connect(
     let transport = transport.with_rate_limit(limit);
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
-    Ok(DialedSession { session: Session::new(transport, congestion, Arc::clone(server)), control, address })
+    let session = Session::new(transport, congestion, Arc::clone(server));
+    Ok(DialedSession { session, control, address, way })
 }

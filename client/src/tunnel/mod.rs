@@ -9,6 +9,7 @@ mod contact;
 mod deadline;
 mod dial;
 pub mod leg;
+mod line;
 mod liveness;
 mod need;
 mod network;
@@ -26,6 +27,7 @@ pub use config::{
 };
 pub use contact::{Contact, contact};
 pub use deadline::Deadline;
+pub use line::Line;
 pub use need::Need;
 pub(crate) use probe::{EchoError, ProbeError, ProbedSession, ServerProbe};
 pub(crate) use range_habits::RangeHabits;
@@ -62,6 +64,7 @@ pub struct Tunnel {
     selector: Arc<Mutex<Selector>>,
     config: watch::Sender<TunnelConfig>,
     counters: TunnelCounters,
+    line: Line,
     /// Set when the servers are dialed.
     start: Arc<SetOnce<()>>,
     stop: CancellationToken,
@@ -99,7 +102,8 @@ impl Tunnel {
 
     fn of(servers: watch::Receiver<Vec<ServerState>>, config: watch::Sender<TunnelConfig>) -> Self {
         let (selector, counters) = (Arc::default(), TunnelCounters::default());
-        Self { servers, selector, config, counters, start: Arc::default(), stop: CancellationToken::new() }
+        let (line, start, stop) = (Line::default(), Arc::default(), CancellationToken::new());
+        Self { servers, selector, config, counters, line, start, stop }
     }
 
     fn dial(&self) {
@@ -132,6 +136,12 @@ impl Tunnel {
         &self.counters
     }
 
+    /// What the line was like in the last minutes, while [`Self::measure`] runs.
+    #[must_use]
+    pub const fn line(&self) -> &Line {
+        &self.line
+    }
+
     /// The state of the server in use, or of all if none is connected.
     #[must_use]
     pub fn status(&self) -> TunnelStatus {
@@ -144,6 +154,23 @@ impl Tunnel {
         let states = self.servers.borrow();
         let chosen = self.selector.lock().choose(&candidates(&states, Need::ANY, None));
         states.iter().find(|state| Some(state.server.id) == chosen).cloned()
+    }
+
+    /// Makes requests use this server, of those that may see them, while no other one is in a better condition. `None`
+    /// leaves the choice to the selector. Returns whether there is such a server.
+    pub(crate) fn prefer(&self, name: Option<&str>) -> bool {
+        let states = self.servers.borrow();
+        let found = name.map(|name| states.iter().find(|state| state.name() == name));
+        let is_known = !matches!(found, Some(None));
+        if is_known {
+            self.selector.lock().preferred = found.flatten().map(|state| state.server.id);
+        }
+        is_known
+    }
+
+    /// The server that the user prefers.
+    pub(crate) fn preferred(&self) -> Option<ServerId> {
+        self.selector.lock().preferred
     }
 
     /// The states of all servers, in the order of their links.

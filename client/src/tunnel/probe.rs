@@ -5,12 +5,13 @@
 use super::address::{self, AddressBook};
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::{ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, dial};
-use super::leg::Way;
+use super::leg::{DialOrder, Way};
 use super::server::Server;
 use super::session::Session;
-use super::supervisor::read_welcome;
+use super::supervisor::{race, read_welcome};
 use crate::counters::TunnelCounters;
 use bytes::Bytes;
+use docxy_host::happy_eyeballs::ATTEMPT_DELAY;
 use docxy_protocol::control::{CloseCode, StreamHeader};
 use docxy_protocol::limits::ECHO_BYTES_MAX;
 use docxy_protocol::link::Link;
@@ -100,13 +101,17 @@ impl ServerProbe {
     /// # Errors
     /// How far the attempts came.
     pub(crate) async fn dial(&self, leg: Leg) -> Result<ProbedSession, ProbeError> {
+        let has_proxy = self.options.proxy_beside(&self.link).is_some();
+        let ways = Way::ALL.into_iter().filter(|way| way.leg() == leg && (has_proxy || *way != Way::Proxy));
+        let order = DialOrder { ways: ways.collect(), head_start: ATTEMPT_DELAY };
         let mut attempt = 0;
         loop {
             let begun = Instant::now();
-            let dialing =
-                dial(&self.link, &self.options, (leg, Way::Direct), attempt, ATTEMPT_TIMEOUT, &self.server);
+            let dialing = race(order.clone(), |way| {
+                dial(&self.link, &self.options, way, attempt, ATTEMPT_TIMEOUT, &self.server)
+            });
             let probed = match dialing.await {
-                Ok(dialed) => greet(dialed, begun).await,
+                Ok((dialed, _)) => greet(dialed, begun).await,
                 Err(error) => Err(error.into()),
             };
             attempt += 1;
@@ -119,7 +124,7 @@ impl ServerProbe {
 }
 
 async fn greet(dialed: DialedSession, begun: Instant) -> Result<ProbedSession, ProbeError> {
-    let DialedSession { session, mut control, address } = dialed;
+    let DialedSession { session, mut control, address, .. } = dialed;
     match read_welcome(&mut control, &session, address, &TunnelCounters::default()).await {
         Ok(()) => Ok(ProbedSession { session, address, took: begun.elapsed(), _control: control }),
         Err(ended) => {

@@ -41,6 +41,8 @@ pub(super) struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Selector {
     in_use: Option<ServerId>,
+    /// The server that the user wants to be used while no other one is in a better condition.
+    pub(super) preferred: Option<ServerId>,
 }
 
 impl Selector {
@@ -50,10 +52,17 @@ impl Selector {
         self.in_use
     }
 
+    fn preferred_of(&self, best: &[&Candidate]) -> Option<ServerId> {
+        self.preferred.filter(|preferred| best.iter().any(|candidate| candidate.id == *preferred))
+    }
+
     /// The best of some servers for a small request: the nearest of those in the best condition. Of those that are
     /// about as near, the first.
     pub(super) fn nearest(&self, some: &[Candidate]) -> Option<ServerId> {
         let best = in_best_condition(some);
+        if let Some(preferred) = self.preferred_of(&best) {
+            return Some(preferred);
+        }
         let shortest = best.iter().map(|candidate| candidate.round_trip).min()?;
         let limit = |ratio: f64, slack| shortest.mul_f64(ratio) + slack;
         let near = limit(ROUND_TRIP_RATIO, ROUND_TRIP_SLACK);
@@ -73,6 +82,9 @@ impl Selector {
     /// bodies spread over the servers by what each gives.
     pub(super) fn for_body(&self, some: &[Candidate], now: Instant) -> Option<ServerId> {
         let best = in_best_condition(some);
+        if let Some(preferred) = self.preferred_of(&best) {
+            return Some(preferred);
+        }
         let highest = best.iter().filter_map(|one| one.goodput).map(|(rate, _)| rate).fold(1.0, f64::max);
         let share =
             |candidate: &Candidate| rate(candidate.goodput, highest, now) / (candidate.bodies + 1) as f64;
@@ -200,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn the_preferred_server_is_used_for_everything_while_it_is_well() {
+        let now = Instant::now();
+        let selector = Selector { in_use: None, preferred: Some(ServerId(1)) };
+        let mut servers = [with_rate(0, 4e6, now), candidate(1, 900)];
+        assert_eq!(
+            (selector.nearest(&servers), selector.for_body(&servers, now)),
+            (Some(ServerId(1)), Some(ServerId(1)))
+        );
+        servers[1].condition = Condition::Silent;
+        assert_eq!(
+            (selector.nearest(&servers), selector.for_body(&servers, now)),
+            (Some(ServerId(0)), Some(ServerId(0)))
+        );
+    }
+
+    #[test]
     fn bodies_spread_by_what_each_server_gives() {
         let now = Instant::now();
         assert_eq!(spread(vec![candidate(0, 200), candidate(1, 20)], 1, now), [0, 1]);
@@ -264,7 +292,7 @@ mod tests {
             in_use in prop::option::of(0_u64..6),
         ) {
             let now = since + Duration::from_secs(LATEST);
-            let selector = Selector { in_use: in_use.map(ServerId) };
+            let selector = Selector { in_use: in_use.map(ServerId), preferred: None };
             let best = servers.iter().map(|server| server.condition).max().unwrap();
             let of = |id: ServerId| {
                 servers.iter().filter(move |server| server.id == id && server.condition == best)

@@ -6,10 +6,15 @@ use super::config::Trust;
 use super::segment_budget::{ClientUsage, ServerUsage};
 use super::session::Session;
 use super::status::TunnelStatus;
+use docxy_protocol::limits::KEEP_ALIVE_INTERVAL;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// So long after a ping without a response a session is suspected, or two round trips later. What is heard is noticed
+/// within a poll of the [liveness](super::liveness), so that a death shows within 3 s.
+const PING_TIMEOUT_MIN: Duration = Duration::from_millis(750);
 
 /// The number of a server. A link that is configured again gets another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,8 +36,8 @@ pub(crate) struct Server {
     pub(super) name: String,
     pub(super) trust: Trust,
     pub(super) usage: Arc<ServerUsage>,
-    /// When a datagram of it was last noticed.
-    heard: Mutex<Option<Instant>>,
+    /// When a datagram of it was last noticed, and how many its session had received then.
+    heard: Mutex<Option<(Instant, u64)>>,
 }
 
 /// How far a session can be relied on. The greater one is better.
@@ -73,14 +78,22 @@ impl Server {
         Self::new(0, "server.test:1".into(), trust, Arc::default())
     }
 
-    /// A datagram of it was noticed.
-    pub(super) fn hear(&self, now: Instant) {
-        *self.heard.lock() = Some(now);
+    /// A server to which the line has this rate, in bytes per second.
+    #[cfg(test)]
+    pub(crate) fn of_rate(rate: f64) -> Arc<Self> {
+        let server = Self::of_test(Trust::Trusted);
+        server.usage.set_rate(rate);
+        server
+    }
+
+    /// A datagram of it was noticed, of so many.
+    pub(super) fn hear(&self, now: Instant, datagrams: u64) {
+        *self.heard.lock() = Some((now, datagrams));
     }
 
     /// Whether a datagram of it was noticed since then.
     pub(super) fn was_heard_since(&self, since: Instant) -> bool {
-        self.heard.lock().is_some_and(|heard| heard >= since)
+        self.heard.lock().is_some_and(|(heard, _)| heard >= since)
     }
 }
 
@@ -100,6 +113,11 @@ impl ServerState {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.server.name
+    }
+
+    /// Whether it has this number.
+    pub(crate) fn has_id(&self, id: ServerId) -> bool {
+        self.server.id == id
     }
 
     /// Whether credentials may go there.
@@ -133,6 +151,21 @@ impl ServerState {
             TunnelStatus::Up { session, .. } => Some(session),
             _ => None,
         }
+    }
+
+    /// How long nothing was heard of its session, if that is longer than one that works is silent: an idle one is pinged.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        let path = self.session()?.transport().path();
+        let (heard, datagrams) = (*self.server.heard.lock())?;
+        let silence = heard.elapsed();
+        let limit = KEEP_ALIVE_INTERVAL + PING_TIMEOUT_MIN.max(2 * path.rtt);
+        let is_silent = match self.condition {
+            Condition::Silent => true,
+            Condition::Good => silence > limit && path.datagrams_received == datagrams,
+            Condition::Greeting | Condition::Draining => false,
+        };
+        is_silent.then_some(silence)
     }
 
     /// Whether everything that goes over `server` could go over this one as well.

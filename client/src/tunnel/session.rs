@@ -7,6 +7,7 @@ use super::config::{Congestion, Trust};
 use super::leg::{Carried, Carriers, UseReason};
 use super::segment_budget::{SegmentBudget, SelectedBody};
 use super::server::{Server, ServerId};
+use crate::counters::TunnelEvents;
 use docxy_host::proxy::Proxy;
 use docxy_protocol::control::{CloseCode, ExchangeId, Welcome};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};
@@ -106,6 +107,17 @@ impl Session {
         Carried { received, is_loaded: self.segment_budget.is_loaded() }
     }
 
+    /// Counts what it has carried since it was last counted.
+    pub(super) fn count_bytes(&self, events: &TunnelEvents) {
+        let path = self.transport.path();
+        let mut counted = self.beside.counted.lock();
+        let (sent, received) = *counted;
+        *counted = (path.bytes_sent.max(sent), path.bytes_received.max(received));
+        let leg = events.leg(self.transport.leg());
+        leg.sent.add(counted.0 - sent);
+        leg.received.add(counted.1 - received);
+    }
+
     /// The session that is on trial beside this one, and which of them new parts of large bodies are for. Cheap while
     /// there is none.
     #[must_use]
@@ -143,7 +155,7 @@ impl Session {
     }
 
     /// The part of what the server sent lately that was lost since it sent too much, if the server says so.
-    pub(super) fn loss(&self) -> Option<f64> {
+    pub(crate) fn loss(&self) -> Option<f64> {
         self.beside.sent.lock().loss
     }
 
@@ -232,6 +244,8 @@ struct Beside {
     use_reason: Mutex<Option<UseReason>>,
     welcome: OnceLock<(Welcome, SystemTime)>,
     sent: Mutex<SentNotice>,
+    /// The bytes sent and received that are counted already.
+    counted: Mutex<(u64, u64)>,
     has_trial: AtomicBool,
     trial: Mutex<Option<Box<(Session, Carriers)>>>,
 }

@@ -32,9 +32,20 @@ pub enum TunnelStatus {
     },
     /// It was never up since the start, or refuses this client, and only a person can change that.
     Refused {
+        /// Who refuses.
+        by: Refuser,
         /// Why, with the server's name.
         reason: CleanText,
     },
+}
+
+/// Who refuses a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refuser {
+    /// The server, or what answers at its address.
+    Server,
+    /// The proxy on the way, so that the server was not asked.
+    Proxy,
 }
 
 impl TunnelStatus {
@@ -53,7 +64,7 @@ impl TunnelStatus {
                 let seconds = since.elapsed().unwrap_or_default().as_secs();
                 (FaultKind::Down, format!("down for {seconds} s, reconnecting: {reason}"))
             }
-            Self::Refused { reason } => (FaultKind::Refused, reason.as_str().to_owned()),
+            Self::Refused { reason, .. } => (FaultKind::Refused, reason.as_str().to_owned()),
         };
         Fault::new(Hop::Tunnel, kind, detail)
     }
@@ -80,13 +91,15 @@ impl TunnelStatus {
             _ => None,
         });
         let refused = servers.clone().filter_map(|status| match status {
-            Self::Refused { reason } => Some(reason),
+            Self::Refused { reason, .. } => Some(reason),
             _ => None,
         });
         if connecting.clone().next().is_some() {
             return Self::Connecting { reason: joined(connecting.flatten().chain(refused)) };
         }
-        joined(refused).map_or(Self::Connecting { reason: None }, |reason| Self::Refused { reason })
+        let is_by_server = |status: &Self| matches!(status, Self::Refused { by: Refuser::Server, .. });
+        let by = if servers.clone().any(is_by_server) { Refuser::Server } else { Refuser::Proxy };
+        joined(refused).map_or(Self::Connecting { reason: None }, |reason| Self::Refused { by, reason })
     }
 }
 
@@ -113,7 +126,7 @@ mod tests {
     #[test]
     fn the_most_hopeful_server_is_shown_with_the_reasons_of_all() {
         let connecting = |reason: &str| TunnelStatus::Connecting { reason: Some(reason.into()) };
-        let refused = |reason: &str| TunnelStatus::Refused { reason: reason.into() };
+        let refused = |reason: &str| TunnelStatus::Refused { by: Refuser::Server, reason: reason.into() };
         let down = |seconds, reason: &str| TunnelStatus::Down {
             since: SystemTime::now() - Duration::from_secs(seconds),
             reason: reason.into(),

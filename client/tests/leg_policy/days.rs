@@ -5,7 +5,7 @@ use crate::simulator::network::{
     BLOCKED, CLEAN, FREEZES, GOOD, Network, POLICED, REJECTED, STOPS_EARLY, Timeline, Treatment,
 };
 use crate::{Time, minutes, secs, seeds};
-use docxy_client::tunnel::leg::{Knowledge, Leg};
+use docxy_client::tunnel::leg::{Knowledge, Way};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -54,7 +54,8 @@ fn random_networks_are_survived_without_flapping() {
             let pulls = pulls(duration, &mut rng);
             let known = Knowledge::default();
             let timeline = Timeline(changes);
-            let simulation = Simulation { timeline, pulls, duration, knows_loss, known, seed };
+            let simulation =
+                Simulation { timeline, pulls, duration, knows_loss, has_proxy: false, known, seed };
             let (report, _) = simulation.run();
             let stall = report.stalls.iter().max_by_key(|(_, length)| *length);
             assert!(stall.is_none_or(|(_, length)| *length <= STALL_MAX), "seed {seed}: {stall:?}");
@@ -79,12 +80,13 @@ fn a_network_that_polices_udp_in_the_evening_costs_little() {
         let pulls = pulls(duration, &mut rng);
         let known = Knowledge::default();
         let timeline = Timeline(changes);
-        let simulation = Simulation { timeline, pulls, duration, knows_loss: true, known, seed };
+        let simulation =
+            Simulation { timeline, pulls, duration, knows_loss: true, has_proxy: false, known, seed };
         let (report, _) = simulation.run();
         let share = report.share(Time::ZERO, duration);
         assert!(share > 0.93, "seed {seed}: {share}");
         assert!(report.moves().len() <= 4 * 2, "seed {seed}: {:?}", report.moves());
-        assert_eq!(report.leg_at(duration), Some(Leg::Quic), "{:?}", report.legs);
+        assert_eq!(report.leg_at(duration), Some(Way::Quic), "{:?}", report.legs);
     }
 }
 
@@ -95,7 +97,8 @@ fn a_day_on_a_blocked_network_costs_a_few_attempts() {
         let pulls = pulls(DAY, &mut rng);
         let timeline = Timeline(vec![(Time::ZERO, Network::with(BLOCKED, GOOD))]);
         let known = Knowledge::default();
-        let simulation = Simulation { timeline, pulls, duration: DAY, knows_loss: true, known, seed };
+        let simulation =
+            Simulation { timeline, pulls, duration: DAY, knows_loss: true, has_proxy: false, known, seed };
         let (report, _) = simulation.run();
         assert!((5..=14).contains(&report.attempts.len()), "{:?}", report.attempts);
         assert!(report.moves().is_empty());
@@ -109,7 +112,15 @@ fn trials_on_a_good_network_are_rare() {
         let pulls = pulls(3 * DAY, &mut rng);
         let timeline = Timeline(vec![(Time::ZERO, CLEAN)]);
         let known = Knowledge::default();
-        let simulation = Simulation { timeline, pulls, duration: 3 * DAY, knows_loss: true, known, seed };
+        let simulation = Simulation {
+            timeline,
+            pulls,
+            duration: 3 * DAY,
+            knows_loss: true,
+            has_proxy: false,
+            known,
+            seed,
+        };
         let (report, _) = simulation.run();
         // One with a result on each day, and a few whose body ended before.
         assert!(report.attempts.len() <= 12, "{:?}", report.attempts);

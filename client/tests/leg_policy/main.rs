@@ -40,6 +40,7 @@ fn busy(changes: &[(Time, Network)], seed: u64) -> Simulation {
         pulls: vec![(Time::ZERO, f64::MAX)],
         duration: minutes(60),
         knows_loss: true,
+        has_proxy: false,
         known: Knowledge::default(),
         seed,
     }

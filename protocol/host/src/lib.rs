@@ -1,6 +1,6 @@
 //! What both programs need from the machine: a log whose output may fail, signals, settings files, private
 //! files, default directories, a store for content, a terminal that may be closed, a service manager, what is made of
-//! the command line, and connections to hosts with several addresses or behind a proxy.
+//! the command line, metrics, who may send requests to a local page, and connections to hosts with several addresses or behind a proxy.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
@@ -16,6 +16,7 @@ pub mod log_rate_limit;
 pub mod logging;
 pub mod lru;
 pub mod memory;
+pub mod metrics;
 pub mod password_file;
 pub mod port_holder;
 pub mod private_file;
@@ -29,3 +30,4 @@ pub mod store;
 pub mod terminal;
 pub mod toml_file;
 pub mod variables;
+pub mod web_origin;

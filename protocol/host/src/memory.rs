@@ -1,4 +1,4 @@
-//! The memory that this process may use.
+//! The memory that this process may use, and has.
 //!
 //! Must never fail: what cannot be read does not limit.
 
@@ -15,11 +15,22 @@ pub fn limit() -> Option<u64> {
     [machine(root), cgroup(root)].into_iter().chain(own).flatten().min()
 }
 
+/// The memory of this process that is resident, in bytes (`VmRSS` of `/proc/self/status`, proc_pid_status(5)).
+#[must_use]
+pub fn resident() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    kibibytes(&text, "VmRSS:")
+}
+
 /// `MemTotal` of `/proc/meminfo` (proc_meminfo(5)), which is in KiB.
 fn machine(root: &Path) -> Option<u64> {
-    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    total.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+    kibibytes(&fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemTotal:")
+}
+
+/// The bytes in the line `NAME N kB`.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let size = text.lines().find_map(|line| line.strip_prefix(name))?;
+    size.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The least limit of the process's cgroup and of those around it (cgroups(7)). In a container, the path may be that of

@@ -106,6 +106,8 @@ pub enum FaultKind {
     RetriesExhausted = 21,
     /// A body that is larger than Docxy's limit for it.
     TooLarge = 22,
+    /// A machine that is in none of the networks which the client serves.
+    PeerNotServed = 23,
 }
 
 /// Whether the same request may succeed later.
@@ -133,7 +135,9 @@ impl FaultKind {
             Self::RouteUnknown => (StatusCode::NOT_FOUND, "UNSUPPORTED", Permanent),
             Self::MethodNotServed => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", Permanent),
             Self::HostNotServed => (StatusCode::MISDIRECTED_REQUEST, "DENIED", Permanent),
-            Self::RegistryNotServed | Self::OriginNotServed => (StatusCode::FORBIDDEN, "DENIED", Permanent),
+            Self::RegistryNotServed | Self::OriginNotServed | Self::PeerNotServed => {
+                (StatusCode::FORBIDDEN, "DENIED", Permanent)
+            }
             Self::Down | Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", Transient),
             Self::Refused => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", Permanent),
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE", Transient),
@@ -253,8 +257,8 @@ mod tests {
                 assert_eq!((back.hop, back.kind), (hop, kind));
             }
         }
-        let newest = Fault::new(Hop::Cdn, FaultKind::TooLarge, "x");
-        assert_eq!(newest.reset_code(), 0x0516);
+        let newest = Fault::new(Hop::Cdn, FaultKind::PeerNotServed, "x");
+        assert_eq!(newest.reset_code(), 0x0517);
         assert_eq!(Fault::from_reset_code(0xffff).kind, FaultKind::Internal);
         assert_eq!(Fault::from_reset_code(u64::MAX).kind, FaultKind::Internal);
     }

@@ -19,6 +19,25 @@ pub enum Route {
     Token(Registry),
     /// The client's health.
     Health,
+    /// The client's metrics.
+    Metrics,
+    /// A file of the client's page; the page itself has no name.
+    Page(String),
+    /// What the page shows, once.
+    Status,
+    /// The same as it changes.
+    Events,
+    /// What a button of the page does.
+    Action(Action),
+}
+
+/// What a button of the page does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Use one server for all requests.
+    Prefer,
+    /// Forget pulls that have ended.
+    Forget,
 }
 
 /// How a request names its registry. One that does not name it means Docker Hub.
@@ -43,6 +62,12 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
     let get_or_head = get_or_head(method);
     match path {
         "/health" => return get_or_head.map(|_| Route::Health),
+        "/metrics" => return get_or_head.map(|_| Route::Metrics),
+        "/" => return get_or_head.map(|_| Route::Page(String::new())),
+        "/api/status" => return get_or_head.map(|_| Route::Status),
+        "/api/events" => return get_or_head.map(|_| Route::Events),
+        "/api/prefer" => return action(method, Action::Prefer),
+        "/api/forget" => return action(method, Action::Forget),
         "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
             let ping = get_or_head.map(|_| Operation::Ping)?;
@@ -58,6 +83,9 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
         }
         let name = percent_decode_str(name).decode_utf8().map_err(|_| unknown_route())?;
         return token(method, name.parse().map_err(invalid_name)?);
+    }
+    if let Some(name) = path.strip_prefix("/page/") {
+        return get_or_head.map(|_| Route::Page(name.to_owned()));
     }
     let path = percent_decode_str(path).decode_utf8().map_err(|_| unknown_route())?;
     let rest = path.strip_prefix("/v2/").ok_or_else(unknown_route)?;
@@ -95,6 +123,10 @@ fn token(method: &http::Method, registry: Registry) -> Result<Route, Fault> {
     if served { Ok(Route::Token(registry)) } else { Err(not_served(method)) }
 }
 
+fn action(method: &http::Method, action: Action) -> Result<Route, Fault> {
+    if *method == http::Method::POST { Ok(Route::Action(action)) } else { Err(not_served(method)) }
+}
+
 /// The endpoints below `/v2/<name>/`.
 enum EndpointKind {
     Manifest,
@@ -109,6 +141,9 @@ enum EndpointKind {
 pub fn allowed_methods(path: &str) -> &'static str {
     if path == "/auth/token" || path.starts_with("/auth/token/") {
         return "GET, POST";
+    }
+    if ["/api/prefer", "/api/forget"].contains(&path) {
+        return "POST";
     }
     match path.strip_prefix("/v2/").and_then(split) {
         Some((_, EndpointKind::Upload, _)) => "",
@@ -390,9 +425,15 @@ mod tests {
 
     #[test]
     fn unknown_routes_are_404_and_unserved_methods_405() {
-        for path in
-            ["/", "/v1/_ping", "/v2/_catalog", "/extensions/x", "/v2/alpine", "/v2/a/tags/other", "/v3/"]
-        {
+        for path in [
+            "/index.html",
+            "/v1/_ping",
+            "/v2/_catalog",
+            "/extensions/x",
+            "/v2/alpine",
+            "/v2/a/tags/other",
+            "/v3/",
+        ] {
             assert_eq!(fault(&M::GET, path, None), (404, FaultKind::RouteUnknown), "{path}");
         }
         for (method, path) in [

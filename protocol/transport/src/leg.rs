@@ -1,11 +1,11 @@
 //! The names of the legs.
 
 use derive_more::Display;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// A leg of the tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Leg {
     /// QUIC over UDP.

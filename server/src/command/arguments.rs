@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::admin_password::AdminPasswordArguments;
 use super::client_package::ClientPackageArguments;
 use super::service::ServiceArguments;
 use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
@@ -34,12 +35,13 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     Check(CheckArguments),
     Invite(InviteArguments),
     Clients(ClientsArguments),
     Revoke(RevokeArguments),
     ClientPackage(ClientPackageArguments),
+    AdminPassword(AdminPasswordArguments),
     Service(ServiceArguments),
     #[command(after_help = "Example:\n  docxy-server completions bash >/etc/bash_completion.d/docxy-server")]
     Completions(CompletionsArguments),
@@ -62,7 +64,7 @@ pub(super) enum Command {
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
 /// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit, client_max_rate, tls_certificate and
 /// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen,
-/// state, clients_file and handover need a restart. SIGUSR1 logs how
+/// state, clients_file, handover, admin, log_format and log_images need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]

@@ -12,14 +12,9 @@ use std::path::{Path, PathBuf};
 /// Write the client's package to stdout, for ssh.
 ///
 /// For a machine that reaches this one and no download. The packages are those of this server's version and
-/// platform, and came with its own package, below share/docxy-server. Packages for other platforms are beside
-/// the one that this server was installed from; or build the client there from the source of this version.
+/// platform, and came with its own package, below share/docxy-server.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    docxy-server client-package > docxy-client.deb\n\n\
-    On the laptop:\n  \
-    ssh HOST docxy-server client-package > docxy-client.deb\n  \
-    sudo apt install ./docxy-client.deb")]
+#[command(after_help = after_help())]
 pub(super) struct ClientPackageArguments {
     /// For Debian and Ubuntu, for Fedora, RHEL and SUSE, or a tar with the program alone
     #[arg(value_enum, default_value_t = Format::Deb)]
@@ -42,6 +37,20 @@ impl Format {
             Self::Tar => "docxy-client.tar.gz",
         }
     }
+}
+
+fn after_help() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    // Set where releases are built.
+    let release = option_env!("DOCXY_RELEASE_URL").unwrap_or("the place that this server's package is from");
+    format!(
+        "Example:\n  docxy-server client-package > docxy-client.deb\n\n\
+         On the laptop:\n  ssh HOST docxy-server client-package > docxy-client.deb\n  \
+         sudo apt install ./docxy-client.deb\n\n\
+         For other platforms:\n  docxy-{version}-TARGET.tar.gz, from {release},\n  \
+         where TARGET is aarch64-unknown-linux-gnu, aarch64-apple-darwin or x86_64-apple-darwin, as far as it has them.\n  \
+         With Rust and the source of version {version}, also there: cargo build --release --package docxy-client"
+    )
 }
 
 pub(super) fn client_package(arguments: &ClientPackageArguments) -> Result<(), CommandError> {

@@ -1,6 +1,8 @@
 //! Why a command failed.
 
+use crate::access::InviteError;
 use crate::address::AddressError;
+use crate::admin::PasswordError;
 use crate::listener::ServeError;
 use crate::settings::SettingsError;
 use crate::state::{ClientsError, StateError};
@@ -20,6 +22,10 @@ pub enum CommandError {
     State(#[from] StateError),
     #[error(transparent)]
     Clients(#[from] ClientsError),
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -46,6 +52,8 @@ pub enum CommandError {
         path.display()
     )]
     ClientPackage { path: PathBuf, source: io::Error },
+    #[error("cannot read the password: {0}")]
+    Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
 }

@@ -4,7 +4,7 @@
 //! must never keep the server from serving.
 
 use super::error::CommandError;
-use super::invite::{add_client, new_link};
+use crate::access::{add_client, new_link};
 use crate::address;
 use crate::settings::CommonSettings;
 use crate::state::State;

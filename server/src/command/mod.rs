@@ -2,6 +2,7 @@
 //!
 //! Must never print anything but results on stdout: all else goes to stderr.
 
+mod admin_password;
 mod arguments;
 mod check;
 mod client_package;
@@ -35,7 +36,7 @@ impl Arguments {
         let flags = Flags { common: self.common, ..Flags::default() };
         let Some(command) = self.command else { return standing::standing(&flags) };
         match command {
-            Command::Run(arguments) => run::run(arguments, flags),
+            Command::Run(arguments) => run::run(*arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
                 check::check(&images, &Flags { proxy, ..flags })
             }
@@ -44,6 +45,7 @@ impl Arguments {
             }
             Command::Clients(ClientsArguments { json }) => clients::clients(json, &flags),
             Command::Revoke(RevokeArguments { name }) => revoke::revoke(&name, &flags),
+            Command::AdminPassword(_) => admin_password::admin_password(&flags),
             Command::ClientPackage(arguments) => client_package::client_package(&arguments),
             Command::Service(arguments) => service::service(&arguments),
             Command::Completions(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),

@@ -35,7 +35,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
     let signals = runtime.block_on(async { Signals::listen() }).map_err(CommandError::Start)?;
     let flags = Flags { addresses, proxy, serving, log, ..flags }.with_config_found();
     let settings = Settings::load(&flags)?;
-    let logging = logging::start(&settings.log);
+    let logging = logging::start_as(&settings.log, settings.log_format);
     let state = State::open(&settings.state)?.with_shared_clients(settings.clients_file.clone());
     let _lock = state.lock_for_run()?;
     let own_clients = state.path("clients");

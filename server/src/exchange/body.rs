@@ -2,11 +2,13 @@
 //!
 //! Must never read more from upstream than the client has room for.
 
-use super::Outgoing;
+use super::{Outgoing, Resources};
 use crate::admission::Permit;
-use crate::streams::{ChunkWriter, ResponseStream};
+use crate::budget::BudgetShare;
+use crate::streams::{ChunkWriter, ResponseStream, Undelivered};
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
+use docxy_protocol::congestion::Measured;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
@@ -29,6 +31,15 @@ pub(super) enum BodyError {
 /// and few layers.
 const SMALL_BODY_BYTES_MAX: u64 = 16 * 1024;
 
+/// What a session holds for sending, at most, in bandwidth-delay products of its path: the window of a client that knows
+/// the rate (see [`docxy_protocol::bulk_window`]), and half as much more, since the client may take it for higher. While the
+/// rate grows, the client's window is 16, and the server would only fetch early what it cannot send yet. (Measured at 100
+/// Mbit/s and 200 ms: the server's memory is 42 in place of 62 MiB at most.)
+const HELD_BDPS: f64 = 9.0;
+
+/// The same in bytes, at least: a client's window on a fast and short path.
+const HELD_BYTES_MIN: f64 = 16.0 * 1024.0 * 1024.0;
+
 /// How long a registry may be silent while the stream of its body occupies a slot. In this time the client has most
 /// likely received what was written.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
@@ -41,11 +52,11 @@ pub(super) async fn send_whole(
     permit: &Permit,
 ) -> Result<u64, BodyError> {
     let is_small = download.length().is_some_and(|length| length <= SMALL_BODY_BYTES_MAX);
-    let mut turns = outgoing.queue.add();
+    let mut turns = outgoing.resources.queue.add();
     let (mut sent, mut turn_ends) = (0, u64::from(SEGMENT_BYTES));
     while let Some(chunk) = next_chunk(download, writer.stream()).await? {
         if !is_small {
-            ensure_slot(writer.stream(), outgoing, permit).await?;
+            ensure_slot(writer.stream(), outgoing.resources, outgoing.undelivered, permit).await?;
         }
         sent += chunk.len() as u64;
         if sent > turn_ends {
@@ -53,7 +64,7 @@ pub(super) async fn send_whole(
             turns.next_turn().apply_to(writer.stream());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
-        write_body(permit, outgoing, writer.write(chunk)).await?;
+        write_body(permit, outgoing.resources.budget, writer.write(chunk)).await?;
     }
     Ok(sent)
 }
@@ -65,41 +76,74 @@ pub(super) async fn send_segments(
     outgoing: &mut Outgoing<'_>,
     permit: &Permit,
 ) -> Result<u64, BodyError> {
-    let mut turns = outgoing.queue.add();
-    let mut buffered = Bytes::new();
+    let mut turns = outgoing.resources.queue.add();
+    let mut body = SegmentedBody::new(download, outgoing.resources, outgoing.undelivered, permit);
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
         let turn = turns.next_turn();
         turn.apply_to(&mut segment);
         let range = layout.range(n);
-        let mut remaining = range.end - range.start;
-        while remaining > 0 {
-            if buffered.is_empty() {
-                buffered = match next_chunk(download, &mut segment).await.and_then(or_ended_early) {
-                    Ok(chunk) => chunk,
-                    Err(error) => {
-                        // It ends short, so that the client reads its bytes, and then the fault on the
-                        // response's stream.
-                        let _ = outgoing.undelivered.finish(segment, Some(turn));
-                        return Err(error.into());
-                    }
-                };
+        match body.send(&mut segment, range.end - range.start).await {
+            Err(BodyError::Upstream(error)) => {
+                // It ends short, so that the client reads its bytes, and then the fault on the response's stream.
+                let _ = outgoing.undelivered.finish(segment, Some(turn));
+                return Err(error.into());
             }
-            ensure_slot(&mut segment, outgoing, permit).await?;
-            let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
-            let chunk = buffered.split_to(length);
-            remaining -= chunk.len() as u64;
-            write_body(permit, outgoing, segment.send(chunk)).await?;
+            sent => sent?,
         }
         outgoing.undelivered.finish(segment, Some(turn)).map_err(|_| BodyError::Cancelled)?;
     }
-    // Only the end of the upstream body proves that it was whole.
-    match download.next().await? {
-        None if buffered.is_empty() => Ok(layout.length()),
-        _ => {
-            let detail = "the body is longer than announced";
-            Err(UpstreamError::new(Hop::Cdn, FaultKind::MalformedResponse, detail).into())
+    body.end().await?;
+    Ok(layout.length())
+}
+
+/// A body that is sent in segments, in order.
+pub(super) struct SegmentedBody<'a> {
+    download: &'a mut Download,
+    buffered: Bytes,
+    resources: Resources<'a>,
+    undelivered: &'a Undelivered,
+    permit: &'a Permit,
+}
+
+impl<'a> SegmentedBody<'a> {
+    pub(super) const fn new(
+        download: &'a mut Download,
+        resources: Resources<'a>,
+        undelivered: &'a Undelivered,
+        permit: &'a Permit,
+    ) -> Self {
+        Self { download, buffered: Bytes::new(), resources, undelivered, permit }
+    }
+
+    /// Sends its next `remaining` bytes on a segment's stream.
+    pub(super) async fn send(
+        &mut self,
+        segment: &mut ResponseStream,
+        mut remaining: u64,
+    ) -> Result<(), BodyError> {
+        while remaining > 0 {
+            if self.buffered.is_empty() {
+                self.buffered = next_chunk(self.download, segment).await.and_then(or_ended_early)?;
+            }
+            ensure_slot(segment, self.resources, self.undelivered, self.permit).await?;
+            let length = self.buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let chunk = self.buffered.split_to(length);
+            remaining -= chunk.len() as u64;
+            write_body(self.permit, self.resources.budget, segment.send(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    /// Only the end of the upstream body proves that it was whole.
+    async fn end(self) -> Result<(), UpstreamError> {
+        match self.download.next().await? {
+            None if self.buffered.is_empty() => Ok(()),
+            _ => {
+                let detail = "the body is longer than announced";
+                Err(UpstreamError::new(Hop::Cdn, FaultKind::MalformedResponse, detail))
+            }
         }
     }
 }
@@ -120,13 +164,13 @@ pub(super) async fn write_in_time<T>(
 /// Waits for a write of a body, until its permit or its slot is reclaimed.
 async fn write_body(
     permit: &Permit,
-    outgoing: &Outgoing<'_>,
+    budget: &BudgetShare,
     write: impl Future<Output = Result<(), SendError>>,
 ) -> Result<(), BodyError> {
     tokio::select! {
         biased;
         written = write_in_time(permit, write) => written,
-        () = outgoing.budget.reclaimed() => Err(BodyError::Reclaimed),
+        () = budget.reclaimed() => Err(BodyError::Reclaimed),
     }
 }
 
@@ -150,16 +194,42 @@ async fn next_chunk(
 /// Waits for a slot of the send budget, unless the stream has one.
 async fn ensure_slot(
     stream: &mut ResponseStream,
-    outgoing: &Outgoing<'_>,
+    resources: Resources<'_>,
+    undelivered: &Undelivered,
     permit: &Permit,
 ) -> Result<(), BodyError> {
     if stream.slot.is_none() {
-        stream.slot = Some(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+        // A body goes on, whatever the others hold.
+        let most = if undelivered.is_empty() { None } else { held_segments(resources.congestion.measured()) };
+        let slot = resources.budget.slot(most.unwrap_or(usize::MAX));
+        stream.slot = Some(write_in_time(permit, async { Ok(slot.await) }).await?);
     }
     Ok(())
+}
+
+/// How many segments a session holds on this path, at most. `None` if too little is known of it.
+fn held_segments(measured: Measured) -> Option<usize> {
+    let bdp = measured.rate?.bytes_per_second() * measured.min_rtt?.as_secs_f64();
+    Some(((bdp * HELD_BDPS).max(HELD_BYTES_MIN) / f64::from(SEGMENT_BYTES)).ceil() as usize)
 }
 
 /// The bytes of a body that has not ended yet.
 fn or_ended_early(chunk: Option<Bytes>) -> Result<Bytes, UpstreamError> {
     chunk.ok_or_else(|| UpstreamError::new(Hop::Cdn, FaultKind::Truncated, "the body ended early"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::congestion::Rate;
+
+    #[test]
+    fn a_session_holds_nine_bandwidth_delay_products() {
+        let held = |mbit: u64, ms: u64| {
+            let rate = Rate::from_bits_per_second(mbit * 1_000_000).ok();
+            held_segments(Measured { rate, min_rtt: Some(Duration::from_millis(ms)), ..Measured::default() })
+        };
+        assert_eq!([held(100, 200), held(300, 200), held(1000, 1)], [Some(43), Some(129), Some(32)]);
+        assert_eq!(held_segments(Measured::default()), None);
+    }
 }

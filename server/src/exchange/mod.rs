@@ -5,6 +5,7 @@
 //! body, or let one that failed look whole.
 
 mod body;
+mod layers;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
@@ -14,12 +15,14 @@ use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, R
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::frame;
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::reply::{self, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::SegmentLayout;
+use layers::LayerStreams;
 use prefetch::Prefetch;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +42,7 @@ struct PendingPrefetch<'a> {
     prefetch: Prefetch<'a>,
     writer: PrefetchWriter,
     permit: Permit,
+    layers: LayerStreams<'a>,
 }
 
 /// What the exchanges of a client, or of one of its connections, share.
@@ -47,13 +51,13 @@ pub(crate) struct Resources<'a> {
     pub(crate) admission: &'a Arc<ClientAdmission>,
     pub(crate) queue: &'a FairQueue,
     pub(crate) budget: &'a Arc<BudgetShare>,
+    pub(crate) congestion: &'a Handle,
 }
 
 /// Where a body goes.
 struct Outgoing<'a> {
     segments: ExchangeSegments,
-    queue: &'a FairQueue,
-    budget: &'a Arc<BudgetShare>,
+    resources: Resources<'a>,
     undelivered: &'a Undelivered,
 }
 
@@ -77,10 +81,9 @@ pub(crate) async fn run(
         }
     };
     tokio::pin!(cancelled);
-    let Resources { admission, queue, budget } = resources;
-    let outgoing = Outgoing { segments, queue, budget, undelivered: &undelivered };
+    let outgoing = Outgoing { segments, resources, undelivered: &undelivered };
     let outcome = tokio::select! {
-        outcome = respond(&request, stream, outgoing, admission, upstream) => outcome,
+        outcome = respond(&request, stream, outgoing, upstream, counters) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
@@ -89,11 +92,14 @@ pub(crate) async fn run(
     let prefetch = match outcome {
         ExchangeOutcome::Sent { status, bytes, prefetch } => {
             count(|outcomes| outcomes.answered += 1);
+            let label = [("operation", request.operation.name())];
+            counters.exchange.get_or_create(&label).observe(started.elapsed().as_secs_f64());
             tracing::info!(status, bytes, ms, "answered");
             prefetch
         }
         ExchangeOutcome::Failed(error) => {
             count(|outcomes| outcomes.failed += 1);
+            counters.failed(&error);
             let causes = error.causes().map(tracing::field::display);
             tracing::warn!(fault = %error, causes, ms, "failed");
             None
@@ -111,7 +117,7 @@ pub(crate) async fn run(
         };
         let ms = started.elapsed().as_millis();
         match sent {
-            Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "prefetch sent"),
+            Ok((items, bytes, layers)) => tracing::debug!(items, bytes, layers, ms, "prefetch sent"),
             Err(_) => return tracing::debug!(ms, "prefetch cancelled"),
         }
     }
@@ -122,22 +128,39 @@ pub(crate) async fn run(
 }
 
 impl PendingPrefetch<'_> {
-    /// Sends the prefetch. Returns the number of items, and their bytes.
-    async fn send(self, undelivered: &Undelivered) -> Result<(usize, usize), BodyError> {
-        let Self { prefetch, mut writer, permit } = self;
-        write_in_time(&permit, prefetch.send(&mut writer)).await?;
-        writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
+    /// Sends the prefetch. Returns the number of items, their bytes, and those of layers.
+    async fn send(self, undelivered: &Undelivered) -> Result<(usize, usize, u64), BodyError> {
+        let Self { prefetch, mut writer, permit, layers } = self;
+        let image = write_in_time(&permit, prefetch.send_manifests(&mut writer)).await?;
+        let layers = async {
+            match &image {
+                Some(image) if prefetch.is_public() => layers.send(&image.layers, &prefetch).await,
+                _ => 0,
+            }
+        };
+        let items = async {
+            if let Some(image) = &image {
+                write_in_time(&permit, prefetch.send_blobs(image, &mut writer)).await?;
+            }
+            drop(permit);
+            // Requests for metadata wait until it ends, and must not wait for layers.
+            writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
+        };
+        // The layers begin first: the client should know of them before the engine knows of the config.
+        let (layers, items) = tokio::join!(layers, items);
+        items.map(|(items, bytes)| (items, bytes, layers))
     }
 }
 
 async fn respond<'a>(
     request: &'a Request,
     stream: ResponseStream,
-    outgoing: Outgoing<'_>,
-    admission: &Arc<ClientAdmission>,
+    outgoing: Outgoing<'a>,
     upstream: &'a Upstream,
+    counters: &Counters,
 ) -> ExchangeOutcome<'a> {
-    let permit = match admission.acquire().await {
+    let started = Instant::now();
+    let permit = match outgoing.resources.admission.acquire().await {
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
@@ -145,6 +168,8 @@ async fn respond<'a>(
     let response = Box::pin(upstream.send(request)).await;
     match response {
         Ok(response) => {
+            let label = [("operation", request.operation.name())];
+            counters.first_byte.get_or_create(&label).observe(started.elapsed().as_secs_f64());
             let prefetch = Prefetch::new(request, &response, upstream);
             send_response(request, response, prefetch, stream, outgoing, permit).await
         }
@@ -165,7 +190,7 @@ async fn send_response<'a>(
     mut response: Response,
     prefetch: Option<Prefetch<'a>>,
     stream: ResponseStream,
-    mut outgoing: Outgoing<'_>,
+    mut outgoing: Outgoing<'a>,
     permit: Permit,
 ) -> ExchangeOutcome<'a> {
     let layout = segment_layout(request, &response.body);
@@ -199,7 +224,11 @@ async fn send_response<'a>(
     let outcome = match body {
         Ok(bytes) => write_in_time(&permit, writer.end()).await.and_then(|writer| {
             let prefetch = match prefetch {
-                Some(prefetch) => Some(Box::new(PendingPrefetch { prefetch, writer, permit })),
+                Some(prefetch) => {
+                    let Outgoing { segments, resources, .. } = outgoing;
+                    let layers = LayerStreams { segments, count: prefetch.layer_segments(), resources };
+                    Some(Box::new(PendingPrefetch { prefetch, writer, permit, layers }))
+                }
                 None => {
                     writer.finish(outgoing.undelivered).map_err(|_| BodyError::Cancelled)?;
                     None

@@ -55,6 +55,9 @@ impl Reload {
             warn_if_changed("state", &settings.state, &new.state);
             warn_if_changed("clients_file", &settings.clients_file, &new.clients_file);
             warn_if_changed("handover", &settings.handover, &new.handover);
+            warn_if_changed("admin", &settings.admin, &new.admin);
+            warn_if_changed("log_format", &settings.log_format, &new.log_format);
+            warn_if_changed("log_images", &settings.log_images, &new.log_images);
             settings = new;
         };
         reload_on_signal(signal, load, apply).await;

@@ -7,15 +7,19 @@ use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};
 use docxy_protocol::link::ClientName;
-use docxy_transport::{RateLimit, Session};
+use docxy_transport::{Leg, RateLimit, Session};
+use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All clients that have connected. A client's entry stays after its last connection, because its
 /// exchanges may still be ending. The operator bounds the number of clients.
 #[derive(Debug)]
-pub(super) struct ClientConnections {
+pub(crate) struct ClientConnections {
     admission: Arc<Admission>,
     send_budget: Arc<Budget>,
     clients: Mutex<HashMap<ClientName, ConnectedClient>>,
@@ -38,6 +42,22 @@ struct ClientSession {
     max_rate: Option<Rate>,
     /// That limit, within the operator's.
     rate_limit: RateLimit,
+    since: Timestamp,
+    /// Bytes per second that it was sent lately.
+    rate: Arc<AtomicU64>,
+}
+
+/// A session, for reports. As JSON, for the admin page.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionReport {
+    pub(crate) address: SocketAddr,
+    pub(crate) leg: Leg,
+    pub(crate) since: Timestamp,
+    pub(crate) rtt_ms: u64,
+    pub(crate) bytes_per_second: u64,
+    /// Bytes with the leg's own headers.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 /// One session's registration, until it is dropped.
@@ -52,6 +72,7 @@ pub(super) struct Registration {
     all: Arc<ClientConnections>,
     name: ClientName,
     session: Session,
+    rate: Arc<AtomicU64>,
 }
 
 impl ClientConnections {
@@ -65,6 +86,15 @@ impl ClientConnections {
         let clients = self.clients.lock();
         let counts = clients.iter().map(|(name, client)| (name.clone(), client.sessions.len()));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The sessions of each client that has any.
+    pub(crate) fn sessions(&self) -> BTreeMap<ClientName, Vec<SessionReport>> {
+        let clients = self.clients.lock();
+        let sessions = clients.iter().filter(|(_, client)| !client.sessions.is_empty());
+        sessions
+            .map(|(name, client)| (name.clone(), client.sessions.iter().map(ClientSession::report).collect()))
+            .collect()
     }
 
     /// Registers a session of an authenticated client. If the client has too many, the oldest are closed.
@@ -88,7 +118,14 @@ impl ClientConnections {
         });
         client.rate_limit.set(client_max_rate);
         let rate_limit = client.rate_limit_of(max_rate);
-        let entry = ClientSession { session: session.clone(), max_rate, rate_limit: rate_limit.clone() };
+        let rate = Arc::<AtomicU64>::default();
+        let entry = ClientSession {
+            session: session.clone(),
+            max_rate,
+            rate_limit: rate_limit.clone(),
+            since: Timestamp::now(),
+            rate: Arc::clone(&rate),
+        };
         client.sessions.push_back(entry);
         while client.sessions.len() > CONNECTIONS_PER_CLIENT_MAX
             && let Some(oldest) = client.sessions.pop_front()
@@ -103,6 +140,29 @@ impl ClientConnections {
             all: Arc::clone(self),
             name: name.clone(),
             session: session.clone(),
+            rate,
+        }
+    }
+}
+
+impl Registration {
+    /// The session was sent so many bytes per second lately.
+    pub(super) fn set_rate(&self, bytes_per_second: u64) {
+        self.rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+}
+
+impl ClientSession {
+    fn report(&self) -> SessionReport {
+        let path = self.session.path();
+        SessionReport {
+            address: self.session.remote_address(),
+            leg: self.session.leg(),
+            since: self.since,
+            rtt_ms: u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX),
+            bytes_per_second: self.rate.load(Ordering::Relaxed),
+            sent: path.bytes_sent,
+            received: path.bytes_received,
         }
     }
 }

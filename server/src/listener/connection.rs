@@ -3,7 +3,7 @@
 //! Must never start an exchange before the Hello is accepted, or let one stream block other streams or
 //! other clients.
 
-use super::client_connections::ClientConnections;
+use super::client_connections::{ClientConnections, Registration};
 use super::congestion::{LossNotices, PathObserver, base_loss, within_limit};
 use super::path_cache::PathCache;
 use super::unauthenticated::{Slot, Unauthenticated};
@@ -16,6 +16,8 @@ use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use bytes::Bytes;
 use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::metrics::BUSY_BYTES_MIN;
+use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{
     CloseCode, ControlMessage, ExchangeId, Hello, HelloBeginning, RequestHeader, StreamHeader, Welcome,
 };
@@ -27,7 +29,7 @@ use docxy_protocol::link::{ClientName, ClientSecret};
 use docxy_protocol::request::Request;
 use docxy_protocol::text::clean;
 use docxy_protocol::version::{PREAMBLE_BYTES, parse_preamble, upgrade_client};
-use docxy_transport::{Incoming, ReadError, ReceiveStream, SendStream, Session};
+use docxy_transport::{Incoming, Path, ReadError, ReceiveStream, SendStream, Session};
 use futures_util::FutureExt as _;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub(super) struct ListenerContext {
     pub(super) streams: OpenStreams,
     pub(super) settings: Arc<ActiveSettings>,
     pub(super) counters: Arc<Counters>,
+    /// Whether the log names images.
+    pub(super) log_images: bool,
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
@@ -199,11 +203,12 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
         budget: Arc::clone(&registration.budget),
+        congestion: session.congestion().clone(),
         admission: Arc::clone(&registration.admission),
         shared: Arc::clone(&shared),
     });
     let mut usage_interval = tokio::time::interval(USAGE_INTERVAL);
-    let mut usage_recorder = UsageRecorder { usage, sent: 0, received: 0 };
+    let mut usage_recorder = UsageRecorder::new(usage, &registration, &shared.counters);
     let mut loss_interval = tokio::time::interval(LOSS_INTERVAL);
     let mut loss_notices = LossNotices::default();
     let mut draining = false;
@@ -296,6 +301,7 @@ struct ConnectionContext {
     segments: SegmentStreams,
     queue: FairQueue,
     budget: Arc<BudgetShare>,
+    congestion: Handle,
     admission: Arc<ClientAdmission>,
     shared: Arc<ListenerContext>,
 }
@@ -374,16 +380,18 @@ async fn run_exchange(
     segments: ExchangeSegments,
 ) {
     let request = request.without_foreign_credentials();
+    let repository = request.operation.repository().filter(|_| client.shared.log_images);
     let span = tracing::info_span!(
         "exchange",
         %id,
         registry = %request.registry,
         operation = request.operation.name(),
-        repository = request.operation.repository().map(tracing::field::display),
+        repository = repository.map(tracing::field::display),
+        trace_id = request.trace.is_some().then(|| tracing::field::display(request.trace)),
     );
     async {
-        let ConnectionContext { admission, queue, budget, shared, .. } = client;
-        let resources = Resources { admission, queue, budget };
+        let ConnectionContext { admission, queue, budget, congestion, shared, .. } = client;
+        let resources = Resources { admission, queue, budget, congestion };
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
@@ -435,19 +443,36 @@ fn close_unauthenticated(session: &Session, refusal: Refusal, shared: &ListenerC
     }
 }
 
-/// Adds a connection's byte counts to its client's usage.
-struct UsageRecorder {
+/// Adds a connection's byte counts to its client's usage, and measures its line.
+struct UsageRecorder<'a> {
     usage: Arc<ClientUsage>,
-    sent: u64,
-    received: u64,
+    registration: &'a Registration,
+    counters: &'a Counters,
+    last: (Path, Instant),
 }
 
-impl UsageRecorder {
+impl<'a> UsageRecorder<'a> {
+    fn new(usage: Arc<ClientUsage>, registration: &'a Registration, counters: &'a Counters) -> Self {
+        Self { usage, registration, counters, last: (Path::default(), Instant::now()) }
+    }
+
     fn update(&mut self, session: &Session) {
-        let path = session.path();
-        self.usage.add_sent(path.bytes_sent - self.sent);
-        self.usage.add_received(path.bytes_received - self.received);
-        (self.sent, self.received) = (path.bytes_sent, path.bytes_received);
+        let (before, then) = std::mem::replace(&mut self.last, (session.path(), Instant::now()));
+        let (path, now) = self.last;
+        let (sent, received) =
+            (path.bytes_sent - before.bytes_sent, path.bytes_received - before.bytes_received);
+        self.usage.add_sent(sent);
+        self.usage.add_received(received);
         self.usage.seen(jiff::Timestamp::now());
+        self.counters.carried(session.leg(), sent, received);
+        let elapsed = now.duration_since(then).max(USAGE_INTERVAL / 2);
+        let rate = sent as f64 / elapsed.as_secs_f64();
+        self.registration.set_rate(rate as u64);
+        if sent >= BUSY_BYTES_MIN {
+            let packets = path.packets_sent.saturating_sub(before.packets_sent);
+            let lost = path.packets_lost.saturating_sub(before.packets_lost);
+            let loss = (packets > 0).then(|| (lost as f64 / packets as f64).min(1.0));
+            self.counters.line.observe(path.rtt, loss, rate);
+        }
     }
 }

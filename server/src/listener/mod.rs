@@ -11,6 +11,7 @@ mod path_cache;
 mod status_report;
 mod unauthenticated;
 
+use crate::admin::{self, AdminError, Operated};
 use crate::admission::Admission;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
@@ -22,11 +23,12 @@ use crate::store;
 use crate::streams::OpenStreams;
 use crate::upstream::SetupError;
 use accept_policy::Decision;
-use client_connections::ClientConnections;
+pub(crate) use client_connections::{ClientConnections, SessionReport};
 use connection::ListenerContext;
 use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::memory;
+use docxy_host::metrics::ProcessStart;
 use docxy_host::port_holder::{Protocol, port_holder};
 use docxy_host::signals::shutdown::Shutdown;
 use docxy_protocol::limits::{CLOSE_CONFIRMATION_TIMEOUT, DRAIN_TIMEOUT};
@@ -34,7 +36,7 @@ use docxy_transport::tcp::Certificates;
 use docxy_transport::{Leg, ListenError, Listener};
 use network::Network;
 use path_cache::PathCache;
-use status_report::StatusReport;
+pub(crate) use status_report::{Load, StatusReport};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +70,9 @@ pub enum ServeError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The operator cannot be served.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The connections to the registries cannot be set up.
     #[error(transparent)]
     Upstream(#[from] SetupError),
@@ -138,6 +143,7 @@ pub async fn serve(
         streams: streams.clone(),
         settings: Arc::clone(&active_settings),
         counters: Arc::default(),
+        log_images: settings.log_images,
         path_cache: Arc::new(PathCache::default()),
         unauthenticated_log_limits: LogLimits::default(),
         drain: shutdown.drain.clone(),
@@ -150,11 +156,11 @@ pub async fn serve(
     let listen = |address: &SocketAddr| Listener::bind(*address, certificate, key, &keys, &certificates);
     let listeners = settings.listen.iter().map(listen).collect::<Result<Vec<_>, _>>();
     let listeners = listeners.map_err(ServeError::of_listen)?;
-    let addresses = listeners.iter().map(Listener::local_address).collect::<Result<_, _>>();
+    let addresses = listeners.iter().map(Listener::local_address).collect::<Result<Vec<_>, _>>()?;
     let (counted, connected) = (usage.clone(), Arc::clone(&shared.connections));
     let live = move || LiveClients { connections: connected.counts(), usage: counted.totals() };
     live_clients::serve(&state, live);
-    let status_report = StatusReport {
+    let status_report = Arc::new(StatusReport {
         connections: connections.clone(),
         unauthenticated: Arc::clone(&shared.unauthenticated),
         streams: streams.clone(),
@@ -164,10 +170,22 @@ pub async fn serve(
         drain: shutdown.drain.clone(),
         log,
         status_file,
+    });
+    Arc::clone(&status_report).write_on_signal(report);
+    let operated = Operated {
+        report: status_report,
+        clients: clients.clone(),
+        connections: Arc::clone(&shared.connections),
+        usage: usage.clone(),
+        settings: Arc::clone(&active_settings),
+        state,
+        public: settings.public.clone(),
+        listen: addresses.clone(),
+        started: ProcessStart::now(),
     };
-    status_report.write_on_signal(report);
+    admin::serve(&settings.admin, operated, &certificates).await?;
     tokio::spawn(reload.run(settings, active_settings, clients, certificates));
-    ready(Ready { addresses: addresses? });
+    ready(Ready { addresses });
 
     for listener in &listeners {
         let (listener, shared, connections) = (listener.clone(), Arc::clone(&shared), connections.clone());

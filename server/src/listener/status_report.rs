@@ -11,6 +11,7 @@ use crate::streams::OpenStreams;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_file;
 use docxy_transport::tcp::kernel_congestion;
+use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The counted objects. After a rush all counts return to their values before it, or there is a leak.
-pub(super) struct StatusReport {
+#[derive(Debug)]
+pub(crate) struct StatusReport {
     /// All connections, handshakes included.
     pub(super) connections: TaskTracker,
     /// The connections whose client is not authenticated yet.
@@ -35,9 +37,41 @@ pub(super) struct StatusReport {
     pub(super) status_file: Option<PathBuf>,
 }
 
+/// What is in progress at one moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Load {
+    pub(crate) draining: bool,
+    pub(crate) connections: usize,
+    pub(crate) unauthenticated: usize,
+    pub(crate) streams: usize,
+    pub(crate) exchanges: usize,
+    pub(crate) waiting: usize,
+    pub(crate) tasks: usize,
+    pub(crate) log_lines_dropped: u64,
+}
+
 impl StatusReport {
+    /// What is in progress now.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            draining: self.drain.is_cancelled(),
+            connections: self.connections.len(),
+            unauthenticated: self.unauthenticated.len(),
+            streams: self.streams.len(),
+            exchanges: self.admission.permits_held(),
+            waiting: self.admission.waiting(),
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+            log_lines_dropped: self.log.lines_dropped(),
+        }
+    }
+
+    /// What happened since the start.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Writes the counts at each signal.
-    pub(super) fn write_on_signal(self, mut signal: Signal) {
+    pub(super) fn write_on_signal(self: Arc<Self>, mut signal: Signal) {
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
                 self.log_counts();
@@ -47,14 +81,17 @@ impl StatusReport {
     }
 
     fn log_counts(&self) {
+        let Load {
+            connections, unauthenticated, streams, exchanges, waiting, tasks, log_lines_dropped, ..
+        } = self.load();
         tracing::info!(
-            connections = self.connections.len(),
-            unauthenticated = self.unauthenticated.len(),
-            streams = self.streams.len(),
-            exchanges = self.admission.permits_held(),
-            waiting = self.admission.waiting(),
-            tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-            log_lines_dropped = self.log.lines_dropped(),
+            connections,
+            unauthenticated,
+            streams,
+            exchanges,
+            waiting,
+            tasks,
+            log_lines_dropped,
             "status"
         );
     }
@@ -72,21 +109,13 @@ impl StatusReport {
     /// What is in use now, and what happened since the start.
     fn status(&self) -> serde_json::Value {
         let (hits, path) = self.path_cache.hits();
-        json!({
-            "draining": self.drain.is_cancelled(),
-            "connections": self.connections.len(),
-            "unauthenticated": self.unauthenticated.len(),
-            "streams": self.streams.len(),
-            "exchanges": self.admission.permits_held(),
-            "waiting": self.admission.waiting(),
-            "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-            "log_lines_dropped": self.log.lines_dropped(),
-            "tcp_congestion": kernel_congestion(),
-            "since_start": self.counters.snapshot(),
-            "known_paths": {
-                "recalls": hits,
-                "last_bits_per_second": path.map(|path| path.rate.bits_per_second()),
-            },
-        })
+        let mut status = json!(self.load());
+        status["tcp_congestion"] = json!(kernel_congestion());
+        status["since_start"] = json!(self.counters.snapshot());
+        status["known_paths"] = json!({
+            "recalls": hits,
+            "last_bits_per_second": path.map(|path| path.rate.bits_per_second()),
+        });
+        status
     }
 }

@@ -3,6 +3,7 @@
 use super::tls::TlsFileError;
 use docxy_host::proxy::EnvironmentError;
 use docxy_host::toml_file::TomlFileError;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why the settings cannot be used.
@@ -21,6 +22,11 @@ pub enum SettingsError {
     /// The operator's certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsFileError),
+    /// The admin page would be open to a network without TLS.
+    #[error(
+        "admin address {0} is reached from other machines: set tls_certificate and tls_key as well, or use 127.0.0.1"
+    )]
+    OpenAdmin(SocketAddr),
     /// The user is not root, and has no home directory.
     #[error("there is no default state directory, because HOME is not set: pass --state DIR")]
     NoStateDirectory,

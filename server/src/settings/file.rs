@@ -8,7 +8,7 @@ use super::repository_rules::Patterns;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
 use docxy_host::listen_address::ListenAddresses;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::toml_file::{self, TomlFileError};
 use docxy_protocol::congestion::Rate;
 use serde::de::Error as _;
@@ -24,6 +24,9 @@ pub(super) struct ConfigFile {
     pub(super) clients_file: Option<PathBuf>,
     pub(super) public: Option<PublicAddress>,
     pub(super) log: Option<Filter>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) log_images: Option<bool>,
+    pub(super) admin: ListenAddresses,
     #[serde(deserialize_with = "rate")]
     pub(super) fixed_rate_limit: Option<Rate>,
     #[serde(deserialize_with = "rate")]

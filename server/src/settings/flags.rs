@@ -5,7 +5,7 @@
 use crate::address::PublicAddress;
 use clap::Args;
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Proxy;
 use docxy_protocol::congestion::Rate;
 use std::path::PathBuf;
@@ -85,4 +85,14 @@ pub struct ServingFlags {
     /// Its private key, PEM, not encrypted
     #[arg(long, value_name = "FILE", env = "DOCXY_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
+    /// Where to serve metrics for Prometheus (/metrics), and a page for the operator. A port alone is that of 127.0.0.1;
+    /// another address needs tls_certificate [default: nowhere]
+    #[arg(long, value_name = "ADDR", env = "DOCXY_ADMIN")]
+    pub admin: Option<ListenAddress>,
+    /// Whether the log names the images that clients pull [default: false, the registry and a trace id only]
+    #[arg(long, value_name = "BOOL", env = "DOCXY_LOG_IMAGES", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub log_images: Option<bool>,
+    /// How log lines look: text, or json for programs [default: text]
+    #[arg(long, value_name = "FORMAT", env = "DOCXY_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
 }

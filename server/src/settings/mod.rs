@@ -15,7 +15,7 @@ mod tls;
 use crate::address::PublicAddress;
 use docxy_host::directories::SERVER_STATE;
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::logging::Filter;
+use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
 use docxy_protocol::congestion::Rate;
@@ -80,8 +80,14 @@ pub struct Settings {
     pub proxy: Option<ProxySettings>,
     /// The operator's own certificate, for TCP handshakes with one of its names.
     pub tls: Option<TlsSettings>,
+    /// Where to serve metrics and the operator's page. With TLS if it is not loopback.
+    pub admin: Vec<SocketAddr>,
     /// The log filter.
     pub log: Filter,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Whether the log names images.
+    pub log_images: bool,
 }
 
 impl CommonSettings {
@@ -124,6 +130,11 @@ fn addresses(given: ListenAddress) -> Vec<SocketAddr> {
     }
 }
 
+/// Where to serve the operator. A port alone is for this machine.
+fn admin_address(given: ListenAddress) -> SocketAddr {
+    given.exact().unwrap_or((Ipv4Addr::LOCALHOST, given.port()).into())
+}
+
 impl Settings {
     /// Loads all settings, with the passwords and CA files that they name.
     ///
@@ -148,6 +159,13 @@ impl Settings {
             flags.serving.tls_certificate.clone().or(config.tls_certificate),
             flags.serving.tls_key.clone().or(config.tls_key),
         )?;
+        let admin = flags.serving.admin.as_ref().map_or(&config.admin.0[..], std::slice::from_ref);
+        let admin: Vec<_> = admin.iter().copied().map(admin_address).collect();
+        if let (Some(open), None) = (admin.iter().find(|address| !address.ip().is_loopback()), &tls) {
+            return Err(SettingsError::OpenAdmin(*open));
+        }
+        let log_format = flags.serving.log_format.or(config.log_format).unwrap_or_default();
+        let log_images = flags.serving.log_images.or(config.log_images).unwrap_or(false);
         let stale = config.stale;
         let handover = flags.serving.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
@@ -162,7 +180,10 @@ impl Settings {
             resolve,
             proxy,
             tls,
+            admin,
             log,
+            log_format,
+            log_images,
         })
     }
 }
@@ -277,6 +298,15 @@ mod tests {
             assert_eq!(Settings::load(&flags).unwrap().log.to_string(), expected);
         }
         assert_eq!(load("").unwrap().log.to_string(), "info");
+    }
+
+    #[test]
+    fn the_admin_page_is_for_this_machine_without_a_certificate() {
+        assert_eq!(load("").unwrap().admin, []);
+        assert_eq!(load("admin = 61444").unwrap().admin, ["127.0.0.1:61444".parse().unwrap()]);
+        assert_eq!(load("admin = '[::1]:1'").unwrap().admin, ["[::1]:1".parse().unwrap()]);
+        let error = load("admin = '0.0.0.0:61444'").unwrap_err().to_string();
+        assert!(error.contains("tls_certificate"), "{error}");
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Undelivered {
         Ok(())
     }
 
+    /// Whether the client has received all of them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.lock().is_empty()
+    }
+
     /// Releases the streams as they are delivered, for as long as the exchange runs. Returns when the client has
     /// cancelled it.
     pub(crate) async fn watch(&self) {

@@ -7,6 +7,7 @@ use super::http::credentials::Credentials;
 use super::http::redirect::{ChainRequest, UpstreamResponse, follow_redirects};
 use super::http::retry::{RETRY_SCHEDULE, RetryDeadline, failure_of};
 use super::http::target::Target;
+use super::request_counts::RequestCounts;
 use crate::settings::{RegistrySettings, Settings};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
@@ -16,6 +17,7 @@ use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::retry_after::retry_after;
 use hyper::body::Body as _;
 use rustls::RootCertStore;
+use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::{Origin, Url};
@@ -32,6 +34,7 @@ pub(super) struct ApiClient {
     /// For hosts that a stranger named: no private address is exempt.
     http_for_strangers: HttpClient,
     manifest_read_budget: Semaphore,
+    counts: Arc<RequestCounts>,
 }
 
 impl ApiClient {
@@ -47,10 +50,17 @@ impl ApiClient {
             roots.add(certificate.clone())?;
         }
         let guard = AddressGuard::new(entry, settings);
-        let http_for_strangers = HttpClient::new(guard.without_exemptions(), roots.clone())?;
-        let http = HttpClient::new(guard, roots)?;
+        let counts = Arc::<RequestCounts>::default();
+        let http_for_strangers =
+            HttpClient::new(guard.without_exemptions(), roots.clone(), Arc::clone(&counts))?;
+        let http = HttpClient::new(guard, roots, Arc::clone(&counts))?;
         let manifest_read_budget = Semaphore::new(MANIFEST_READ_BUDGET_KIB);
-        Ok(Self { url: entry.api.clone(), http, http_for_strangers, manifest_read_budget })
+        Ok(Self { url: entry.api.clone(), http, http_for_strangers, manifest_read_budget, counts })
+    }
+
+    /// The requests to its hosts.
+    pub(super) fn counts(&self) -> &RequestCounts {
+        &self.counts
     }
 
     /// Sends a request with these credentials, and follows redirects.
@@ -126,6 +136,7 @@ impl ApiClient {
             };
             // Dropping a response closes its connection.
             drop(result);
+            self.counts.retried(&failure.fault);
             tracing::info!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
             tokio::time::sleep(delay).await;
         }

@@ -26,6 +26,7 @@ mod http;
 mod manifest;
 mod registries;
 mod registry;
+mod request_counts;
 mod token;
 
 pub(crate) use check::HopCheck;

@@ -11,11 +11,13 @@ use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
+use super::request_counts::RequestCounts;
 use crate::settings::{RegistrySettings, RepositoryRules, Settings};
 use crate::store::{Store, StoredManifest};
 use docxy_protocol::control::ServedRegistries;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};
+use docxy_protocol::rate_limit::RateLimit;
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_origins::TokenOrigins;
 use parking_lot::Mutex;
@@ -47,6 +49,15 @@ struct ServedRegistry {
     settings: RegistrySettings,
     registry: Arc<AuthorizedRegistry>,
     manifests: Arc<PublicManifests>,
+}
+
+/// A registry, for reports.
+#[derive(Debug)]
+pub(crate) struct RegistryReport<'a> {
+    pub(crate) name: &'a RegistryName,
+    pub(crate) counts: &'a RequestCounts,
+    /// The pull limit for public manifests that it last reported.
+    pub(crate) quota: Option<RateLimit>,
 }
 
 /// How many registries differ between new settings and the old ones.
@@ -146,6 +157,21 @@ impl Upstream {
             let registry = Arc::clone(&served.registry);
             tokio::spawn(async move { registry.keep_alive().await });
         }
+    }
+
+    /// All of them, by name.
+    pub(crate) fn reports(&self) -> Vec<RegistryReport<'_>> {
+        let mut reports: Vec<_> = self
+            .registries
+            .iter()
+            .map(|(name, served)| RegistryReport {
+                name,
+                counts: served.registry.counts(),
+                quota: served.manifests.quota(),
+            })
+            .collect();
+        reports.sort_by_key(|report| report.name.to_string());
+        reports
     }
 
     /// Their names.

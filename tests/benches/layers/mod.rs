@@ -62,12 +62,15 @@ struct Results {
     from_disk: Vec<Measurement>,
 }
 
+/// What happens, how much of the blob may cross the tunnel, and what does it.
+type Case = (&'static str, &'static str, fn(&mut Scene) -> Result<()>);
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let machine = Machine::this();
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
     let source = bulk_source::start(None, Listen::on(Topology::LOOPBACK), &[&content])?;
     let mut results = Results::default();
-    let cases: [(_, _, fn(&mut Scene) -> Result<()>); 4] = [
+    let cases: [Case; 4] = [
         ("client killed with -9 at 60 %, pulled again", "<= 0.41", killed),
         ("second engine", "0", second_engine),
         ("eight engines at once", "<= 1.02", eight_engines),

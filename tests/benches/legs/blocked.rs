@@ -23,6 +23,10 @@ const BLOCKED_AT_BYTES: u64 = 30 << 20;
 /// How long UDP is blocked.
 const BLOCKED_FOR: Duration = Duration::from_secs(10);
 
+/// How long after the block everything that was in flight has arrived or is lost, and TCP carries nothing yet: a session
+/// must be silent for a second before it is replaced.
+const DRAINED_AFTER: Duration = Duration::from_millis(700);
+
 /// How long QUIC may take to come back: the first rest is ten minutes at most.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(11 * 60);
 
@@ -47,6 +51,8 @@ struct Blocked {
     opened: Instant,
     silence: Duration,
     extra_bytes: f64,
+    /// What had arrived behind lost packets, so that the engine could not have it.
+    behind_gaps: f64,
     in_flight: f64,
     _server: Server,
 }
@@ -68,7 +74,10 @@ impl Blocked {
         let in_flight = wan.counters(Direction::RightToLeft).in_flight().bytes as f64;
         let blocked = Instant::now();
         set_udp(&wan, UdpRule::Blocked);
-        thread::sleep(BLOCKED_FOR);
+        thread::sleep(DRAINED_AFTER);
+        let arrived = content_bytes(before, wan.counters(Direction::RightToLeft));
+        let behind_gaps = arrived as f64 - body.bytes() as f64;
+        thread::sleep(BLOCKED_FOR - DRAINED_AFTER);
         set_udp(&wan, UdpRule::Pass);
         let opened = Instant::now();
         let arrivals = lab.finish(body)?;
@@ -78,6 +87,7 @@ impl Blocked {
             opened,
             silence: arrivals.longest_silence(blocked),
             extra_bytes: crossed as f64 - arrivals.bytes() as f64,
+            behind_gaps,
             in_flight,
             _server: server,
         };
@@ -89,6 +99,8 @@ impl Blocked {
         vec![
             ("silence s", self.silence.as_secs_f64()),
             ("extra MiB", self.extra_bytes / mib),
+            ("arrived behind gaps MiB", self.behind_gaps / mib),
+            ("extra beyond MiB", (self.extra_bytes - self.behind_gaps) / mib),
             ("in flight at the block MiB", self.in_flight / mib),
         ]
     }

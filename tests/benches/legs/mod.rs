@@ -17,7 +17,8 @@ use crate::report::{
     machine::Machine,
     output::{print, progress, write_json},
 };
-use row::{Row, table};
+pub(crate) use row::Row;
+use row::table;
 
 /// One question about the product's choice of legs and servers.
 struct Case {
@@ -92,6 +93,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    measure(options).map(drop)
+}
+
+/// Measures all that was asked for, and prints it.
+pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let machine = Machine::this();
     let lab = TunnelLab::new(BLOB_MIB)?;
     let leg = options.leg.as_ref().map(|leg| format!("--leg={leg}"));
@@ -112,7 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             write_json(path, "legs", &machine, &all)?;
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 impl Options {

@@ -9,13 +9,13 @@ use serde::Serialize;
 
 /// One measurement.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// What was measured.
-    name: String,
+    pub(crate) name: String,
     /// Columns with values; NaN where there is none.
     values: Vec<(&'static str, f64)>,
     /// Why it failed.
-    failed: Option<String>,
+    pub(crate) failed: Option<String>,
 }
 
 impl Row {
@@ -24,6 +24,11 @@ impl Row {
         let failed = |error: Error| (Vec::new(), Some(format!("{error:#}")));
         let (values, failed) = outcome.map_or_else(failed, |values| (values, None));
         Self { name: name.into(), values, failed }
+    }
+
+    /// The value in this column.
+    pub(crate) fn value(&self, column: &str) -> Option<f64> {
+        self.values.iter().find(|(name, _)| *name == column).map(|(_, value)| *value)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     subject::{Direct, Nginx, Ours, Quic, Subject, Tcp},
     topology::Topology,
 };
-use results::Results;
+pub(crate) use results::Results;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,6 +36,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    measure(options).map(drop)
+}
+
+/// Measures all that was asked for, and prints it.
+pub(crate) fn measure(options: &Options) -> Result<Results> {
     let machine = Machine::this();
     let subjects = select_subjects(&options.only)?;
     let content = format!("--blob={REPOSITORY}:{}MiB", options.mib);
@@ -64,7 +69,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "{} MiB on loopback, medians of {} interleaved runs\n{machine}\n",
         options.mib, options.runs
     ))?;
-    print(&results)
+    print(&results)?;
+    Ok(results)
 }
 
 fn select_subjects(only: &[String]) -> Result<Vec<Box<dyn Subject>>> {

@@ -33,7 +33,7 @@ bare hops = the cost of ours' hops alone: server = TLS client + sender, client =
 /// The measurements of each subject.
 #[derive(Default, Serialize)]
 #[serde(transparent)]
-pub(super) struct Results {
+pub(crate) struct Results {
     by_subject: BTreeMap<&'static str, Vec<Measurement>>,
     /// The subjects in the order of their first measurement.
     #[serde(skip)]
@@ -61,7 +61,7 @@ impl Results {
     }
 
     /// Of server and client together.
-    fn cpu_of_both(&self, subject: &str) -> f64 {
+    pub(crate) fn cpu_of_both(&self, subject: &str) -> f64 {
         median(self.of(subject, |m| m.cpu_per_gb(Role::Server) + m.cpu_per_gb(Role::Client)))
     }
 

@@ -29,7 +29,8 @@ use crate::{
 };
 use engine::EngineKind;
 use pull::Pull;
-use results::{Row, table};
+pub(crate) use results::Row;
+use results::table;
 use route::Route;
 use scenario::Scenario;
 use testbed::Testbed;
@@ -76,10 +77,15 @@ pub(crate) struct Options {
 type Pulls = BTreeMap<(EngineKind, Scenario), BTreeMap<Duration, Vec<Pull>>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let route = if options.direct { Route::Direct } else { Route::Tunnel };
     if let Some(pulls) = options.day {
-        return day::run(options, route, pulls);
+        return day::run(options, options.route(), pulls);
     }
+    measure(options).map(drop)
+}
+
+/// Measures all that was asked for, and prints it.
+pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
+    let route = options.route();
     let machine = Machine::this();
     let started = Instant::now();
     // All testbeds run at the same time and take turns, so that a disturbance of the machine affects all of them.
@@ -111,7 +117,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "pulls {route} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
     ))?;
     print(&table(&rows))?;
-    print(&LEGEND)
+    print(&LEGEND)?;
+    Ok(rows)
+}
+
+impl Options {
+    fn route(&self) -> Route {
+        if self.direct { Route::Direct } else { Route::Tunnel }
+    }
 }
 
 const LEGEND: &str = "\

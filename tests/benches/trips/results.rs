@@ -13,11 +13,11 @@ use super::{engine::EngineKind, linear_fit::LinearFit, pull::Pull, scenario::Sce
 
 /// An engine in a scenario, over all links.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     engine: EngineKind,
     scenario: Scenario,
     /// The extra time of a pull per extra round-trip time: the slope of the fit.
-    round_trips: f64,
+    pub(crate) round_trips: f64,
     intercept_ms: f64,
     max_residual_ms: f64,
     links: Vec<Link>,
@@ -44,6 +44,11 @@ impl Row {
             max_residual_ms: max_residual,
             links,
         }
+    }
+
+    /// The engine and the scenario.
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}", self.engine, self.scenario)
     }
 
     fn over_all_links(&self, of: impl Fn(&Pull) -> usize) -> String {

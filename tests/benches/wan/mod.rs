@@ -21,7 +21,8 @@ use crate::{
     report::output::{print, progress, write_json},
     subject::{Ours, Quic, Subject, Tcp},
 };
-use results::{Outcome, Row, table};
+use results::{Outcome, table};
+pub(crate) use results::{Row, values};
 use scenario::Scenario;
 use testbed::Testbed;
 
@@ -71,6 +72,12 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    measure(options)?;
+    print(&LEGEND)
+}
+
+/// Measures all that was asked for, and prints it.
+pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let machine = Machine::this();
     let subjects = select_subjects(&options.only)?;
     let testbed = Testbed::new(options.fastest(), options.seconds)?;
@@ -78,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for scenario in &options.scenario {
         for link in options.links_of(scenario) {
-            let measured = measure(options, &testbed, scenario, link, &subjects);
+            let measured = measure_link(options, &testbed, scenario, link, &subjects);
             print(&format!("\n{}, {}: {}\n{}\n", link.name, scenario.name, scenario.description, link.link))?;
             print(&table(&measured))?;
             rows.extend(measured);
@@ -87,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             }
         }
     }
-    print(&LEGEND)
+    Ok(rows)
 }
 
 const LEGEND: &str = "\
@@ -97,7 +104,7 @@ lost: share of sent bytes that the link dropped    small: small requests beside 
 CPU: processor seconds per GB of payload           RSS: peak, MiB           several seeds: median (lowest-highest)";
 
 /// Measures all subjects on one link, seed by seed, so that a disturbance of the machine affects all of them.
-fn measure(
+fn measure_link(
     options: &Options,
     testbed: &Testbed,
     scenario: &'static Scenario,

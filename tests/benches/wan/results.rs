@@ -28,9 +28,9 @@ pub(super) struct Outcome {
 
 /// One run.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub(super) scenario: &'static str,
-    pub(super) link: &'static str,
+    pub(crate) link: &'static str,
     pub(super) seed: u64,
     pub(super) subject: &'static str,
     #[serde(flatten)]
@@ -119,8 +119,8 @@ pub(super) fn table(rows: &[Row]) -> Results {
 }
 
 /// All values of a subject's metric, one for each seed.
-fn values(rows: &[Row], subject: &str, metric: &str) -> Vec<f64> {
-    let rows = rows.iter().filter(|row| row.subject == subject);
+pub(crate) fn values<'a>(rows: impl IntoIterator<Item = &'a Row>, subject: &str, metric: &str) -> Vec<f64> {
+    let rows = rows.into_iter().filter(|row| row.subject == subject);
     let metrics = rows.flat_map(|row| &row.outcome.metrics).filter(|found| found.name == metric);
     metrics.map(|found| found.value).filter(|value| value.is_finite()).collect()
 }

@@ -195,6 +195,15 @@ impl Server {
         run(command, PROCESS_TIMEOUT)?.succeeded()
     }
 
+    /// The same with this text as its input. Returns how it ended.
+    pub fn command_with_input(&self, arguments: &[&str], input: &str) -> Result<Finished> {
+        let file = self.program.path("input");
+        fs::write(&file, input)?;
+        let mut command = self.program.command();
+        command.args(arguments).arg("--state").arg(self.state()).stdin(File::open(&file)?);
+        run(command, PROCESS_TIMEOUT)
+    }
+
     /// Its state folder.
     pub fn state(&self) -> PathBuf {
         self.program.path("state")

@@ -79,6 +79,12 @@ impl PlainEngine {
         Ok(Instant::now())
     }
 
+    /// The status of a response, and its small body.
+    pub fn ask(&self, path: &str) -> Result<(u16, String)> {
+        let response = self.get(path, None)?;
+        Ok((response.status, response.text()?))
+    }
+
     /// Begins to read a blob.
     pub fn blob(&self, repository: &str, digest: &str, token: &str) -> Result<Body> {
         let response = self.get(&format!("/v2/{repository}/blobs/{digest}"), Some(token))?;

@@ -24,7 +24,7 @@ use crate::{
 const BLOB: &str = "wan/blob";
 
 /// The repository of a small image.
-const IMAGE: &str = "wan/image";
+pub const IMAGE: &str = "wan/image";
 
 /// A laptop, servers abroad, and Docker Hub. Each server has a link of its own to the laptop. Drop order: the lab last.
 pub struct TunnelLab {

@@ -195,13 +195,15 @@ async fn doctor_names_what_is_wrong_with_a_link_or_the_way_to_its_server() {
     let (link, unsummed) = (unsummed.expose_with_sum(), unsummed.expose());
     let other = server(&config(&testbed.hub));
     let relay = || Relay::with_delay(testbed.server.address(), Duration::ZERO);
-    let [no_udp, no_tcp, frozen] = [relay(), relay(), relay()];
+    let [no_udp, no_tcp, frozen, frozen_up] = [relay(), relay(), relay(), relay()];
     no_udp.set_udp(false);
     no_tcp.set_tcp(false);
     // After the handshakes, and before 64 KiB.
     frozen.disconnect_after(32 * 1024);
-    let [by_tcp, by_udp, until_frozen] = [(&no_udp, "no-udp"), (&no_tcp, "no-tcp"), (&frozen, "frozen")]
-        .map(|(relay, name)| relay.link_to(&testbed.server, name));
+    frozen_up.disconnect_after_sent(32 * 1024);
+    let relays = [(&no_udp, "no-udp"), (&no_tcp, "no-tcp"), (&frozen, "frozen"), (&frozen_up, "frozen-up")];
+    let [by_tcp, by_udp, until_frozen, until_frozen_up] =
+        relays.map(|(relay, name)| relay.link_to(&testbed.server, name));
     let counted = TcpRelay::new(testbed.server.address()).await;
     let by_counted = counted.link_to(&testbed.server, "counted");
     let revoked = invite(&mut testbed.server, "revoked");
@@ -221,6 +223,7 @@ async fn doctor_names_what_is_wrong_with_a_link_or_the_way_to_its_server() {
         ("UDP blocked", at(&by_tcp), "", &["udp"]),
         ("TCP blocked", at(&by_udp), "", &["tcp"]),
         ("cut off in mid-flow", at(&until_frozen), "--leg tcp", &["down"]),
+        ("cut off on the way up", at(&until_frozen_up), "--leg tcp", &["up"]),
         ("another key", at(&unsummed.replace(&address, &other_address)), "", &["pin"]),
         ("revoked", at(&revoked), "", &["hello"]),
         ("registry not listed", at(&link), "ghcr.io/owner/app", &["registry"]),

@@ -348,6 +348,7 @@ async fn what_stays_wrong_ends_a_pull_at_once_if_no_other_link_may_work() {
         fs::write(&file, links).unwrap();
         let mut command = Command::new(binary("docxy-client").unwrap());
         command.env_clear().env("RUNTIME_DIRECTORY", folder.path()).args(pull(&output));
+        command.env("DOCXY_CACHE", folder.path().join("cache"));
         command.arg("--link-file").arg(file);
         run(command, PROCESS_TIMEOUT).unwrap()
     };

@@ -21,7 +21,9 @@ const COMMAND_SECONDS_MAX: u64 = 115;
 fn take_down(testbed: &mut Testbed) -> Result<()> {
     testbed.client.wait_until_up(PROCESS_TIMEOUT)?;
     testbed.server.stop()?;
-    testbed.client.wait_for_health("lose its tunnel", PROCESS_TIMEOUT, |health| health["tunnel"] != "up")?;
+    testbed
+        .client
+        .wait_for_health("lose its tunnel", PROCESS_TIMEOUT, |health| health["tunnel"] == "down")?;
     Ok(())
 }
 

@@ -8,5 +8,6 @@ mod command_line;
 mod legs;
 mod link;
 mod middlebox;
+mod neighbours;
 mod support;
 mod tunnel;

@@ -118,10 +118,16 @@ pub const ENGINES: &[Engine] = &[
 ];
 
 impl Engine {
-    /// The engine with this name.
+    /// The engine with this name, or another one of its names.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
-        ENGINES.iter().find(|engine| engine.name == name)
+        ENGINES.iter().find(|engine| engine.name == name || engine.aliases().any(|alias| alias == name))
+    }
+
+    /// What else it is called: as its programs, and buildkitd without its last letter.
+    pub fn aliases(&self) -> impl Iterator<Item = &'static str> {
+        let daemon = self.name.strip_suffix('d').filter(|_| self.name == "buildkitd");
+        self.programs.iter().copied().chain(daemon)
     }
 
     /// What is to be done for it.

@@ -33,6 +33,11 @@ fn docker(version: (u32, u32), store: DockerStore) -> Machine {
 
 #[test]
 fn every_engine_has_a_plan_and_a_test_for_all_registries() {
+    let named = |name| Engine::named(name).map(|engine| engine.name);
+    assert_eq!(
+        [named("buildah"), named("crio"), named("buildkit")],
+        [Some("podman"), Some("cri-o"), Some("buildkitd")]
+    );
     for engine in ENGINES {
         for keep_fallback in [false, true] {
             let registries = Registry::well_known().collect();

@@ -65,12 +65,13 @@ impl ContentCache {
         self.store.writer(key, ContentKind::Manifest { content_type }, length)
     }
 
-    /// Stores what was written.
+    /// Stores what was written, and returns it.
     ///
     /// # Errors
     /// If the bytes have another length or digest.
-    pub(super) fn finish(&self, writer: Writer<ContentKind>) -> Result<(), WriteError> {
-        self.descriptor_index.insert_manifest(&writer.finish()?);
-        Ok(())
+    pub(super) fn finish(&self, writer: Writer<ContentKind>) -> Result<CacheEntry, WriteError> {
+        let entry = writer.finish()?;
+        self.descriptor_index.insert_manifest(&entry);
+        Ok(entry)
     }
 }

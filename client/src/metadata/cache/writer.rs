@@ -2,7 +2,7 @@
 //!
 //! Never changes or delays what passes.
 
-use super::content_cache::ContentCache;
+use super::content_cache::{CacheEntry, ContentCache};
 use bytes::Bytes;
 use docxy_host::store::{Key, Scope, Writer};
 use docxy_protocol::headers::{Headers, is_encoded};
@@ -48,20 +48,18 @@ impl ManifestWriter {
     }
 
     /// Adds bytes that pass. The manifest is stored with its last byte, before the engine receives that and
-    /// requests what it names.
-    pub(crate) fn write(&mut self, bytes: &Bytes) {
-        let Some(writer) = &mut self.writer else { return };
+    /// requests what it names. Returns it then.
+    pub(crate) fn write(&mut self, bytes: &Bytes) -> Option<CacheEntry> {
+        let writer = self.writer.as_mut()?;
         writer.write(bytes);
-        if writer.is_complete()
-            && let Some(writer) = self.writer.take()
-        {
-            let Scope { registry, repository, .. } = writer.key().scope.clone();
-            if let Err(reason) = self.cache.finish(writer) {
-                tracing::warn!(
-                    hop = "registry", %registry, %repository, %reason,
-                    "a manifest does not match its digest; it is not cached"
-                );
-            }
-        }
+        let writer = self.writer.take_if(|writer| writer.is_complete())?;
+        let Scope { registry, repository, .. } = writer.key().scope.clone();
+        let finished = self.cache.finish(writer).inspect_err(|reason| {
+            tracing::warn!(
+                hop = "registry", %registry, %repository, %reason,
+                "a manifest does not match its digest; it is not cached"
+            );
+        });
+        finished.ok()
     }
 }

@@ -92,11 +92,20 @@ impl Claim {
 }
 
 impl FlightGuard {
+    /// A flight of bytes that come ahead of their readers. `None` if they are here, or another flight brings them.
+    pub(super) fn ahead(blob: &Arc<SharedBlob>, bytes: Range<u64>) -> Option<Self> {
+        if blob.stored.missing(bytes.clone()).is_empty() {
+            return None;
+        }
+        let id = blob.flights.lock().claim_ahead(bytes)?;
+        Some(Self { blob: Arc::clone(blob), id })
+    }
+
     async fn run(self, start: u64, part: Part, source: Box<Source>) {
         let is_anonymous = !source.range_request.request.has_credential();
         // Its readers are listed, and show what it waits for.
         let transfers = TransferRegistry::default();
-        let guard = Arc::new(transfers.begin(&source.range_request.request));
+        let guard = Arc::new(transfers.begin(&source.range_request.request, None));
         source.session.as_ref().inspect(|session: &&Session| guard.set_server(session));
         let mut changes = transfers.watch();
         let mut body = ResumableBody::new(start, Some(part), Some(source), Arc::clone(&guard));
@@ -170,14 +179,14 @@ impl FlightGuard {
         }
     }
 
-    fn arrived(&self, at: u64, bytes: Bytes) {
+    pub(super) fn arrived(&self, at: u64, bytes: Bytes) {
         self.blob.stored.write(at, bytes.clone());
         self.blob.flights.lock().arrived(self.id, bytes);
         self.blob.progress.notify_waiters();
     }
 
     fn set_progress(&self, guard: &TransferGuard) {
-        self.blob.flights.lock().set_progress(self.id, guard.progress());
+        self.blob.flights.lock().set_progress(self.id, guard.waiting());
         self.blob.progress.notify_waiters();
     }
 

@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
-/// Maximum number of bytes of one read, as of a response.
-const READ_BYTES_MAX: usize = 64 * 1024;
+/// Maximum number of bytes of one read from the disk: a chunk of the store.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Missing ranges that a reader claims at once. The next ones are begun while the first one is read.
 const CLAIMS_MAX: usize = 3;
@@ -88,6 +88,7 @@ impl SharedReader {
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     if !is_owner {
                         counters.bytes_shared.add(bytes.len() as u64);
+                        guard.receive_kept(bytes.len() as u64);
                     }
                     guard.proceed();
                     return Ok(bytes);
@@ -101,6 +102,7 @@ impl SharedReader {
                     let max = READ_BYTES_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
                     if let Some(bytes) = self.stored.read(at, max).await {
                         counters.bytes_from_disk.add(bytes.len() as u64);
+                        guard.receive_kept(bytes.len() as u64);
                         guard.proceed();
                         return Ok(bytes);
                     }

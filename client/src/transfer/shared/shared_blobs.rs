@@ -4,7 +4,7 @@
 
 use super::shared_blob::SharedBlob;
 use docxy_host::blob_store::{BlobKey, BlobOwner, BlobStore, StoredBlob};
-use docxy_protocol::name::{Digest, Registry};
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub(crate) struct SharedBlobs {
     public_for: Duration,
     in_use: InUse<BlobKey, SharedBlob>,
     /// The blobs whose first response is awaited.
-    first_requests: InUse<(Registry, Digest), tokio::sync::Mutex<()>>,
+    first_requests: InUse<(Registry, BlobKey), tokio::sync::Mutex<()>>,
 }
 
 type InUse<K, V> = Arc<Mutex<HashMap<K, Weak<V>>>>;
@@ -33,6 +33,15 @@ pub(crate) struct Found {
     pub(crate) blob: Arc<SharedBlob>,
     /// Whether everybody may see it. If not, its registry must show it to the asker first.
     pub(crate) is_public: bool,
+}
+
+impl Found {
+    /// Its registry has just shown it to this request.
+    pub(crate) fn shown_to(&self, request: &Request) {
+        if !request.has_credential() {
+            self.blob.set_public();
+        }
+    }
 }
 
 impl SharedBlobs {
@@ -64,6 +73,11 @@ impl SharedBlobs {
         Some(Found { blob, is_public })
     }
 
+    /// Waits until what comes ahead of an engine's request shows that everybody may see the blob; `false` if nothing does.
+    pub(crate) async fn is_shown_ahead(&self, blob: &SharedBlob) -> bool {
+        blob.is_shown_ahead(self.public_for).await
+    }
+
     /// The blob with this key and size, of which nothing may be there yet. `None` if it is known with another size.
     pub(crate) async fn open(&self, key: &BlobKey, size: u64) -> Option<Arc<SharedBlob>> {
         let blob = match self.in_use(key) {
@@ -76,9 +90,9 @@ impl SharedBlobs {
 
     /// Waits until no other request for this blob at this registry waits for its response. The next one waits until this is
     /// dropped.
-    pub(crate) async fn first_request(&self, registry: &Registry, digest: &Digest) -> OwnedMutexGuard<()> {
-        let key = (registry.clone(), digest.clone());
-        share_in(&self.first_requests, key, tokio::sync::Mutex::default).lock_owned().await
+    pub(crate) async fn first_request(&self, request: &Request) -> Option<OwnedMutexGuard<()>> {
+        let key = (request.registry.clone(), self.key(request)?);
+        Some(share_in(&self.first_requests, key, tokio::sync::Mutex::default).lock_owned().await)
     }
 
     async fn get(&self, key: &BlobKey) -> Option<Arc<SharedBlob>> {

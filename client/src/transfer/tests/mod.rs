@@ -1,6 +1,7 @@
 //! Transfers over each leg of the transport, with a server that the test plays.
 
 mod beside_running_client;
+mod layers_ahead;
 mod server;
 
 use super::*;
@@ -17,6 +18,7 @@ use docxy_transport::test_legs::TestLeg;
 use futures_util::future::join_all;
 use server::{Play, Seen};
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,12 +43,11 @@ enum Reader {
 /// A client whose server plays.
 struct Scene {
     gateway: Gateway,
-    /// The same, which keeps layers.
-    keeping: Gateway,
     content: Bytes,
     seen: Seen,
     _server: AbortOnDropHandle<()>,
-    _cache: tempfile::TempDir,
+    /// Where the same client keeps layers, if it does.
+    cache: OnceLock<(Gateway, tempfile::TempDir)>,
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -62,17 +63,24 @@ impl Scene {
         let content: Bytes = (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
         let (servers, receiver) = watch::channel(Vec::new());
         let gateway = Gateway::new(Tunnel::of_servers(receiver), stall_timeout, Metadata::open(None));
-        let cache = tempfile::tempdir().unwrap();
-        let blobs = BlobSettings {
-            limits: Some(BlobLimits::default()),
-            keeps_private: false,
-            public_for: Duration::from_secs(60),
-        };
-        let keeping = gateway.clone().with_blob_cache(BlobCache::open(Some(cache.path()), blobs));
         let seen = Seen::default();
         let server = tokio::spawn(server::run(leg, content.clone(), plays, servers, seen.clone()));
         let _server = AbortOnDropHandle::new(server);
-        Self { gateway, keeping, content, seen, _server, _cache: cache }
+        Self { gateway, content, seen, _server, cache: OnceLock::new() }
+    }
+
+    /// The same client, which keeps layers.
+    fn keeping(&self) -> &Gateway {
+        let (keeping, _) = self.cache.get_or_init(|| {
+            let cache = tempfile::tempdir().unwrap();
+            let blobs = BlobSettings {
+                limits: Some(BlobLimits::default()),
+                keeps_private: false,
+                public_for: Duration::from_secs(60),
+            };
+            (self.gateway.clone().with_blob_cache(BlobCache::open(Some(cache.path()), blobs)), cache)
+        });
+        keeping
     }
 
     /// The transfer of the blob.
@@ -88,7 +96,7 @@ impl Scene {
                 let timeout = Duration::from_secs(10);
                 let deadline = ResponseDeadline::patient(Deadline::including_first_connect(timeout), timeout);
                 let engine = Engine::new(1, &http::HeaderMap::new());
-                let gateway = if matches!(reader, Reader::Keeping) { &self.keeping } else { &self.gateway };
+                let gateway = if matches!(reader, Reader::Keeping) { self.keeping() } else { &self.gateway };
                 Ok(gateway.send(request, &engine, deadline).await?.into_body())
             }
         }

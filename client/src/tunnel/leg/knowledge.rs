@@ -1,29 +1,32 @@
-//! What was learned about the legs to one server on one network: plain values that outlive the process.
+//! What was learned about the ways to one server on one network: plain values that outlive the process.
 //!
 //! Times are relative to the moment of the knowledge: no clock is kept over a restart.
 
-use super::Leg;
+use super::Way;
 use super::rest::RestCause;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is known about the legs to one server on one network.
+/// What is known about the ways to one server on one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knowledge {
-    /// The leg that was in use last: it is dialed first.
-    #[serde(with = "leg_name")]
-    pub preferred: Leg,
+    /// The way that was in use last: it is dialed first.
+    #[serde(with = "way_name")]
+    pub preferred: Way,
     /// About QUIC.
     #[serde(default)]
-    pub quic: LegKnowledge,
+    pub quic: WayKnowledge,
     /// About TCP.
     #[serde(default)]
-    pub tcp: LegKnowledge,
+    pub tcp: WayKnowledge,
+    /// About the proxy that the environment names.
+    #[serde(default)]
+    pub proxy: WayKnowledge,
 }
 
-/// What is known about one leg.
+/// What is known about one way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LegKnowledge {
+pub struct WayKnowledge {
     /// The goodput that it has shown, in bytes per second, and for how long that still counts.
     pub goodput: Option<(u64, Duration)>,
     /// Whether it rests, or has rested and was not tried since.
@@ -32,52 +35,54 @@ pub struct LegKnowledge {
     pub rests: u32,
 }
 
-/// A rest of a leg.
+/// A rest of a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestKnowledge {
     /// How long it still lasts.
     pub left: Duration,
-    /// Why the leg rests.
+    /// Why the way rests.
     pub cause: RestCause,
 }
 
 impl Default for Knowledge {
     fn default() -> Self {
-        Self { preferred: Leg::Quic, quic: LegKnowledge::default(), tcp: LegKnowledge::default() }
+        let [quic, tcp, proxy] = [WayKnowledge::default(); 3];
+        Self { preferred: Way::Quic, quic, tcp, proxy }
     }
 }
 
 impl Knowledge {
     /// What was decided: all that changes rarely.
     pub(crate) fn decisions(&self) -> impl PartialEq + use<> {
-        let leg = |leg: &LegKnowledge| (leg.rests, leg.rest.map(|rest| rest.cause));
-        (self.preferred, leg(&self.quic), leg(&self.tcp))
+        let of = |way: &WayKnowledge| (way.rests, way.rest.map(|rest| rest.cause));
+        (self.preferred, of(&self.quic), of(&self.tcp), of(&self.proxy))
     }
 
     /// The same after this time.
     #[must_use]
     pub fn after(self, elapsed: Duration) -> Self {
-        let later = |leg: LegKnowledge| LegKnowledge {
-            goodput: leg.goodput.and_then(|(rate, valid)| {
+        let later = |way: WayKnowledge| WayKnowledge {
+            goodput: way.goodput.and_then(|(rate, valid)| {
                 Some((rate, valid.checked_sub(elapsed).filter(|left| !left.is_zero())?))
             }),
-            rest: leg.rest.map(|rest| RestKnowledge { left: rest.left.saturating_sub(elapsed), ..rest }),
-            ..leg
+            rest: way.rest.map(|rest| RestKnowledge { left: rest.left.saturating_sub(elapsed), ..rest }),
+            ..way
         };
-        Self { quic: later(self.quic), tcp: later(self.tcp), ..self }
+        let Self { preferred, quic, tcp, proxy } = self;
+        Self { preferred, quic: later(quic), tcp: later(tcp), proxy: later(proxy) }
     }
 }
 
-/// A leg in the file.
-mod leg_name {
-    use docxy_transport::Leg;
+/// A way in the file.
+mod way_name {
+    use super::Way;
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(leg: &Leg, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(leg)
+    pub(super) fn serialize<S: Serializer>(way: &Way, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(way)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Leg, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Way, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
@@ -90,10 +95,10 @@ mod tests {
     fn a_rest_ends_and_its_cause_stays() {
         let second = Duration::from_secs(1);
         let rest = Some(RestKnowledge { left: 10 * second, cause: RestCause::Unreachable });
-        let quic = LegKnowledge { goodput: Some((5, 20 * second)), rest, rests: 1 };
-        let known = Knowledge { preferred: Leg::Tcp, quic, tcp: LegKnowledge::default() };
+        let quic = WayKnowledge { goodput: Some((5, 20 * second)), rest, rests: 1 };
+        let known = Knowledge { preferred: Way::Tcp, quic, ..Knowledge::default() };
         let later = known.after(15 * second);
-        assert_eq!((later.preferred, later.quic.goodput), (Leg::Tcp, Some((5, 5 * second))));
+        assert_eq!((later.preferred, later.quic.goodput), (Way::Tcp, Some((5, 5 * second))));
         let rest = later.quic.rest.unwrap();
         assert_eq!((rest.left, rest.cause), (Duration::ZERO, RestCause::Unreachable));
         assert_eq!(later.after(5 * second).quic.goodput, None);

@@ -1,19 +1,19 @@
-//! Why a leg is in use, and why the other one is dialed beside it: for `/health` and the log.
+//! Why a way is in use, and why another one is dialed beside it: for `/health` and the log.
 
 use std::fmt;
 
-/// Why a leg is in use.
+/// Why a way is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UseReason {
     /// The user's setting names it.
     Set,
     /// It is dialed first, and came up.
     Preferred,
-    /// The other leg, which is dialed first, did not come up in time.
+    /// Another one, which is dialed first, did not come up in time.
     FirstUp,
-    /// Sessions of the other leg broke again and again.
+    /// Sessions on another way broke again and again.
     OtherBroke,
-    /// Its goodput in a trial was better, or, for QUIC, equal.
+    /// Its goodput in a trial was better, or equal, and it comes first.
     BetterGoodput,
     /// It comes up again.
     ReachableAgain,
@@ -32,16 +32,16 @@ impl fmt::Display for UseReason {
     }
 }
 
-/// Why the other leg is dialed beside the one in use.
+/// Why another way is dialed beside the one in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrialReason {
     /// Goodput is far below what this path has shown.
     BelowKnown,
-    /// The path may lose much under load, and the other leg was never measured on it.
+    /// The path may lose much under load, and this way was never measured on it.
     MayBePoliced,
-    /// A long body is under way, and the other leg was never measured on this path.
+    /// A long body is under way, and this way was never measured on this path.
     FirstLook,
-    /// The rest of QUIC is over.
+    /// The rest of a way that comes first is over.
     RestOver,
 }
 
@@ -49,9 +49,9 @@ impl fmt::Display for TrialReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BelowKnown => "goodput is far below what the path has shown",
-            Self::MayBePoliced => "the path may be policed, and the other leg was not measured yet",
-            Self::FirstLook => "a long transfer, and the other leg was not measured yet",
-            Self::RestOver => "the rest of QUIC is over",
+            Self::MayBePoliced => "the path may be policed, and this way was not measured yet",
+            Self::FirstLook => "a long transfer, and this way was not measured yet",
+            Self::RestOver => "its rest is over",
         })
     }
 }

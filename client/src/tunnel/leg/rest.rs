@@ -25,7 +25,7 @@ const REST_INCONCLUSIVE: Duration = Duration::from_secs(10);
 /// by 0.3 s, and two by 0.9 s: after 5 s, chance is over, and so are most outages.
 const REST_AFTER_RACE: Duration = Duration::from_secs(5);
 
-/// How long a leg must have carried sessions until its next rest is a first one again.
+/// How long a leg must have carried sessions until its next rest is a first one again: as long as moves are counted.
 const STEADY_USE: Duration = Duration::from_secs(30 * 60);
 
 /// Why a leg rests.

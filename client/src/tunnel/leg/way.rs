@@ -1,79 +1,74 @@
-//! The way of the TCP leg where the environment names a proxy: directly, or through that proxy.
+//! The ways to a server: each leg directly, and the TCP leg through the proxy that the environment names.
 //!
-//! The one that is up first is used, so it must be left if its sessions stop afterwards. Must never leave a way for one
-//! session that broke.
+//! Must never know how a way is dialed.
 
-use super::rest::{RestCause, Rests};
-use super::strikes::Strikes;
-use std::time::Instant;
+use docxy_transport::Leg;
+use std::fmt;
+use std::str::FromStr;
 
-/// A way of the TCP leg.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A way to a server, from the best at equal goodput to the last: small requests are shorter over QUIC, and a proxy is
+/// one more hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// No proxy.
-    #[default]
-    Direct,
-    /// The proxy that the environment names.
+    /// QUIC.
+    Quic,
+    /// TLS over TCP, directly, or through the proxy that the user has named.
+    Tcp,
+    /// The same through the proxy that the environment names.
     Proxy,
 }
 
-/// Which way is dialed first. It has the strikes and the rests of a leg.
-#[derive(Debug, Default)]
-pub(super) struct Ways {
-    direct: Rests,
-    proxy: Rests,
-    /// The way of the last TCP session.
-    last: Way,
-    /// Its sessions that broke.
-    strikes: Strikes,
-}
+/// The text is no way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a way is quic, tcp or proxy")]
+pub struct WayError;
 
-impl Ways {
-    /// The way to dial first.
-    pub(super) fn first(&self, now: Instant) -> Way {
-        let is_left = self.direct.is_resting(now) && !self.proxy.is_resting(now);
-        if is_left { Way::Proxy } else { Way::Direct }
-    }
+impl Way {
+    /// All, the best first.
+    pub const ALL: [Self; 3] = [Self::Quic, Self::Tcp, Self::Proxy];
 
-    /// A TCP session is up.
-    pub(super) fn up(&mut self, way: Way) {
-        if std::mem::replace(&mut self.last, way) != way {
-            self.strikes.clear();
+    /// Its leg.
+    #[must_use]
+    pub const fn leg(self) -> Leg {
+        match self {
+            Self::Quic => Leg::Quic,
+            Self::Tcp | Self::Proxy => Leg::Tcp,
         }
-    }
-
-    /// The last TCP session broke while a body waited for its bytes, of which it has received this many.
-    pub(super) fn broke(&mut self, received: u64, now: Instant, random: f64) {
-        if !self.strikes.would_leave(now, received) {
-            return self.strikes.add(now, received);
-        }
-        self.strikes.clear();
-        let rests = match self.last {
-            Way::Direct => &mut self.direct,
-            Way::Proxy => &mut self.proxy,
-        };
-        rests.begin(now, RestCause::PoorGoodput, random);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tunnel::leg::REST_MAX;
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
+        })
+    }
+}
 
-    #[test]
-    fn a_way_whose_sessions_stop_is_dialed_second_for_a_while() {
-        let (mut ways, now) = (Ways::default(), Instant::now());
-        ways.broke(16_000, now, 1.0);
-        assert_eq!(ways.first(now), Way::Direct, "once may be chance");
-        ways.broke(16_000, now, 1.0);
-        assert_eq!(ways.first(now), Way::Proxy);
-        assert_eq!(ways.first(now + REST_MAX), Way::Direct);
-        ways.up(Way::Proxy);
-        for _ in 0..2 {
-            assert_eq!(ways.first(now), Way::Proxy);
-            ways.broke(16_000, now, 1.0);
-        }
-        assert_eq!(ways.first(now), Way::Direct, "neither is better");
+impl FromStr for Way {
+    type Err = WayError;
+
+    fn from_str(text: &str) -> Result<Self, WayError> {
+        Self::ALL.into_iter().find(|way| way.to_string() == text).ok_or(WayError)
+    }
+}
+
+/// A value for each way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PerWay<T>([T; 3]);
+
+impl<T> PerWay<T> {
+    pub(super) const fn new(quic: T, tcp: T, proxy: T) -> Self {
+        Self([quic, tcp, proxy])
+    }
+
+    pub(super) const fn get(&self, way: Way) -> &T {
+        &self.0[way as usize]
+    }
+
+    pub(super) const fn get_mut(&mut self, way: Way) -> &mut T {
+        &mut self.0[way as usize]
     }
 }

@@ -1,4 +1,4 @@
-//! What was learned about the legs on each network, in a small file that outlives the client.
+//! What was learned about the ways to servers on each network, in a small file that outlives the client.
 //!
 //! Must never keep a client from working: a file that cannot be read counts as empty, and one that cannot be written is
 //! logged.
@@ -20,8 +20,8 @@ const NETWORKS_MAX: usize = 32;
 /// Servers that are remembered on each network.
 const SERVERS_MAX: usize = 16;
 
-/// Bytes of the file that are read, at most: an entry with the longest host name has 700.
-const FILE_BYTES_MAX: u64 = (NETWORKS_MAX * SERVERS_MAX) as u64 * 1024;
+/// Bytes of the file that are read, at most: an entry with the longest host names has 1,200.
+const FILE_BYTES_MAX: u64 = (NETWORKS_MAX * SERVERS_MAX) as u64 * 1536;
 
 /// What is known of all networks.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ struct KnownNetwork {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct KnownServer {
-    /// Its host and ports.
+    /// Its host and ports, and the proxy that the environment names.
     server: String,
     /// When this was known, in seconds since 1970.
     at: u64,
@@ -59,7 +59,7 @@ impl NetworkMemory {
         Self { path: Some(path), networks }
     }
 
-    /// What is known of a server, by its host and ports, on this network.
+    /// What is known of a server, by its host, ports and proxy, on this network.
     #[must_use]
     pub(crate) fn recall(&self, network: &Network, server: &str, now: SystemTime) -> Knowledge {
         let known = self.networks.iter().find(|known| known.network.matches(network));
@@ -111,7 +111,7 @@ fn write(path: &Path, networks: &[KnownNetwork]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::leg::{Leg, LegKnowledge, RestCause, RestKnowledge};
+    use crate::tunnel::leg::{RestCause, RestKnowledge, Way, WayKnowledge};
     use std::os::unix::fs::PermissionsExt as _;
 
     const SERVER: &str = "example.org:61443";
@@ -122,8 +122,8 @@ mod tests {
 
     fn blocked() -> Knowledge {
         let rest = Some(RestKnowledge { left: Duration::from_secs(480), cause: RestCause::Unreachable });
-        let quic = LegKnowledge { rest, rests: 1, ..LegKnowledge::default() };
-        Knowledge { preferred: Leg::Tcp, quic, tcp: LegKnowledge::default() }
+        let quic = WayKnowledge { rest, rests: 1, ..WayKnowledge::default() };
+        Knowledge { preferred: Way::Tcp, quic, ..Knowledge::default() }
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         let memory = NetworkMemory::open(Some(&cache));
         let later = memory.recall(&network(1), SERVER, now + Duration::from_secs(100));
         let rest = later.quic.rest.unwrap();
-        assert_eq!((later.preferred, rest.cause), (Leg::Tcp, RestCause::Unreachable));
+        assert_eq!((later.preferred, rest.cause), (Way::Tcp, RestCause::Unreachable));
         assert!((Duration::from_secs(379)..=Duration::from_secs(380)).contains(&rest.left), "{rest:?}");
         for (other, server) in [(network(2), SERVER), (network(1), "example.net:61443")] {
             assert_eq!(memory.recall(&other, server, now), Knowledge::default());
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(memory.recall(&network(1), SERVER, now), Knowledge::default());
             memory.store(&network(1), SERVER, blocked(), now);
             let memory = NetworkMemory::open(Some(dir.path()));
-            assert_eq!(memory.recall(&network(1), SERVER, now).preferred, Leg::Tcp);
+            assert_eq!(memory.recall(&network(1), SERVER, now).preferred, Way::Tcp);
         }
     }
 
@@ -167,23 +167,28 @@ mod tests {
         let mut memory = NetworkMemory::default();
         let now = SystemTime::now();
         let rest = RestKnowledge { left: Duration::MAX, cause: RestCause::PoorGoodput };
-        let leg =
-            LegKnowledge { goodput: Some((u64::MAX, Duration::MAX)), rest: Some(rest), rests: u32::MAX };
-        let legs = Knowledge { preferred: Leg::Tcp, quic: leg, tcp: leg };
+        let way =
+            WayKnowledge { goodput: Some((u64::MAX, Duration::MAX)), rest: Some(rest), rests: u32::MAX };
+        let legs = Knowledge { preferred: Way::Tcp, quic: way, tcp: way, proxy: way };
         for n in 0..NETWORKS_MAX + 5 {
             if n == NETWORKS_MAX + 4 {
                 memory.path = Some(dir.path().join(FILE_NAME));
             }
             for server in 0..SERVERS_MAX + 3 {
-                memory.store(&network(n), &format!("{}:{server}", "h".repeat(250)), legs.clone(), now);
+                memory.store(
+                    &network(n),
+                    &format!("{0}:{server} or by http://{0}:8080", "h".repeat(250)),
+                    legs.clone(),
+                    now,
+                );
             }
         }
         let length = dir.path().join(FILE_NAME).metadata().unwrap().len();
         assert!(length <= FILE_BYTES_MAX, "{length}");
         let memory = NetworkMemory::open(Some(dir.path()));
         let known = |n: usize, server: usize| {
-            let server = format!("{}:{server}", "h".repeat(250));
-            memory.recall(&network(n), &server, now).preferred == Leg::Tcp
+            let server = format!("{0}:{server} or by http://{0}:8080", "h".repeat(250));
+            memory.recall(&network(n), &server, now).preferred == Way::Tcp
         };
         assert!(known(NETWORKS_MAX + 4, SERVERS_MAX + 2) && known(5, 3));
         assert!(!known(4, SERVERS_MAX) && !known(NETWORKS_MAX + 4, 2));

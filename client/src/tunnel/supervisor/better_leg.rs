@@ -1,4 +1,4 @@
-//! Watches what the session in use carries, and dials the other leg beside it when the policy says so.
+//! Watches what the session in use carries, and dials another way beside it when the policy says so.
 //!
 //! Must never touch the session in use: bodies move only when it is replaced.
 
@@ -6,11 +6,10 @@ use super::control_stream::{SessionEnd, read_welcome};
 use super::server_supervisor::{Attempt, ServerSupervisor};
 use super::successor::Successor;
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
-use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic};
+use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic, Way};
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::{CleanText, clean};
-use docxy_transport::Leg;
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_secs(1);
 /// stopped pulls for 50 s.)
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// A session on the other leg, beside the one in use.
+/// A session on another way, beside the one in use.
 struct Beside<'a> {
     in_use: &'a Session,
     dialed: Option<DialedSession>,
@@ -34,7 +33,7 @@ struct Beside<'a> {
 }
 
 impl ServerSupervisor {
-    /// Resolves with a session on the other leg that is to replace this one. `attempt` is one that goes on, if any.
+    /// Resolves with a session on another way that is to replace this one. `attempt` is one that goes on, if any.
     pub(super) async fn better_leg(&self, session: &Session, attempt: Option<impl Attempt>) -> Successor {
         let mut beside = Beside { in_use: session, dialed: None, received: 0 };
         let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> =
@@ -56,7 +55,7 @@ impl ServerSupervisor {
                         match &beside.dialed {
                             // It shows whether it is alive, too.
                             Some(dialed) => dialed.session.transport().probe(),
-                            // Both legs are dialed to replace it. A trial would only add a connection.
+                            // All ways are dialed to replace it. A trial would only add a connection.
                             None if dialing.is_none() => continue,
                             None => {}
                         }
@@ -67,10 +66,11 @@ impl ServerSupervisor {
                     dialing = None;
                     match dialed {
                         Ok(dialed) => {
-                            self.legs.beside_up(beside.dialed.insert(dialed))
+                            beside.dialed = Some(dialed);
+                            self.legs.beside_up()
                         }
                         Err(reason) => {
-                            tracing::info!(server = %self.server.name, %reason, "the other leg does not come up");
+                            tracing::info!(server = %self.server.name, %reason, "the other way does not come up");
                             self.legs.beside_failed();
                             None
                         }
@@ -78,19 +78,19 @@ impl ServerSupervisor {
                 }
             };
             match instruction {
-                Some(Instruction::DialBeside(leg, reason)) => {
-                    tracing::info!(server = %self.server.name, %leg, %reason, "trying the other leg");
-                    dialing = Some(self.dial_until_welcome(leg).boxed());
+                Some(Instruction::DialBeside(way, reason)) => {
+                    tracing::info!(server = %self.server.name, %way, %reason, "trying another way");
+                    dialing = Some(self.dial_until_welcome(way).boxed());
                 }
                 Some(Instruction::Carry(carriers)) => beside.carry(carriers),
-                Some(Instruction::MoveTo(leg, reason)) => {
-                    tracing::info!(server = %self.server.name, %leg, %reason, "moving to the other leg");
+                Some(Instruction::MoveTo(way, reason)) => {
+                    tracing::info!(server = %self.server.name, %way, %reason, "moving to another way");
                     if let Some(dialed) = beside.dialed.take() {
                         return Successor::Beside(Box::new(dialed), Some(reason));
                     }
                 }
                 Some(Instruction::CloseBeside) => {
-                    tracing::info!(server = %self.server.name, "the other leg is not better");
+                    tracing::info!(server = %self.server.name, "the other way is not better");
                     beside.end();
                 }
                 None => {}
@@ -98,14 +98,14 @@ impl ServerSupervisor {
         }
     }
 
-    pub(super) async fn dial_until_welcome(&self, leg: Leg) -> Result<DialedSession, CleanText> {
-        self.welcomed(self.dial_leg(leg, ATTEMPT_TIMEOUT)).await
+    pub(super) async fn dial_until_welcome(&self, way: Way) -> Result<DialedSession, CleanText> {
+        self.welcomed(self.dial_way(way, ATTEMPT_TIMEOUT)).await
     }
 
     /// The session of this attempt after its Welcome.
     async fn welcomed(&self, attempt: impl Attempt) -> Result<DialedSession, CleanText> {
         let mut dialed = attempt.await.map_err(clean)?;
-        let DialedSession { session, control, address } = &mut dialed;
+        let DialedSession { session, control, address, .. } = &mut dialed;
         read_welcome(control, session, *address, &self.counters).await.map_err(SessionEnd::into_reason)?;
         Ok(dialed)
     }

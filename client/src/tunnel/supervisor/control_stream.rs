@@ -6,6 +6,7 @@ use crate::counters::TunnelCounters;
 use crate::tunnel::dial::protocol;
 use crate::tunnel::leg::SessionLoss;
 use crate::tunnel::session::Session;
+use crate::tunnel::status::Refuser;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
@@ -78,7 +79,7 @@ pub(in crate::tunnel) enum SessionEnd {
     /// The server refuses this client. Only its operator can change that.
     Refused(CleanText),
     /// There was never a session, and only a person can change why.
-    Hopeless(CleanText),
+    Hopeless(Refuser, CleanText),
     /// The server drains, and others serve this client.
     Left,
     /// Others serve this client, and this server is spare.
@@ -94,7 +95,7 @@ impl SessionEnd {
             | Self::Failed(reason)
             | Self::NotAccepted(reason)
             | Self::Refused(reason)
-            | Self::Hopeless(reason) => reason,
+            | Self::Hopeless(_, reason) => reason,
             Self::Left | Self::Released => CloseCode::Done.reason().into(),
         }
     }

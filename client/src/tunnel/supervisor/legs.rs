@@ -1,13 +1,13 @@
-//! The legs to one server: its policy, fed with the clock and the network, and what is remembered of it.
+//! The ways to one server: their policy, fed with the clock and the network, and what is remembered of it.
 //!
 //! Must never decide itself: the [policy](LegPolicy) does.
 
 use crate::tunnel::config::LegChoice;
-use crate::tunnel::dial::DialedSession;
 use crate::tunnel::leg::{
     DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason, Way,
 };
 use crate::tunnel::network::{Network, NetworkMemory};
+use docxy_host::proxy::Proxy;
 use docxy_host::random::random_fraction;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub(crate) type SharedMemory = Arc<Mutex<NetworkMemory>>;
 
 pub(super) struct Legs {
     choice: LegChoice,
-    /// Host and ports of the server.
+    has_proxy: bool,
+    /// Host and ports of the server, and the proxy, if there is one.
     server: String,
     memory: SharedMemory,
     state: Mutex<State>,
@@ -35,12 +36,20 @@ struct State {
 }
 
 impl Legs {
-    pub(super) fn new(choice: LegChoice, server: String, memory: SharedMemory) -> Self {
-        let state = Mutex::new(State::recall(choice, &server, &memory, network_for(choice)));
-        Self { choice, server, memory, state }
+    /// `proxy` is the one that the environment names for this server. Of another one, other things are known.
+    pub(super) fn new(
+        choice: LegChoice,
+        proxy: Option<&Proxy>,
+        server: String,
+        memory: SharedMemory,
+    ) -> Self {
+        let has_proxy = proxy.is_some();
+        let server = proxy.map_or(server.clone(), |proxy| format!("{server} or by {proxy}"));
+        let state = State::recall((choice, has_proxy), &server, &memory, network_for(choice));
+        Self { choice, has_proxy, server, memory, state: Mutex::new(state) }
     }
 
-    /// The legs to dial, as if the session in use, if there is one, were lost so now. On another network than before,
+    /// The ways to dial, as if the session in use, if there is one, were lost so now. On another network than before,
     /// other things are known.
     pub(super) fn dial_order(&self, loss: SessionLoss) -> DialOrder {
         let network = network_for(self.choice);
@@ -52,26 +61,21 @@ impl Legs {
         };
         if !is_same {
             tracing::info!(server = %self.server, "this is another network");
-            *state = State::recall(self.choice, &self.server, &self.memory, network);
+            let choice = (self.choice, self.has_proxy);
+            *state = State::recall(choice, &self.server, &self.memory, network);
         }
         state.policy.dial_order(loss, Instant::now())
     }
 
-    /// The way of the TCP leg to dial first, if there are two.
-    pub(super) fn first_way(&self) -> Way {
-        self.state.lock().policy.first_way(Instant::now())
-    }
-
-    /// This session is in use.
-    pub(super) fn up(&self, dialed: &DialedSession) -> Option<UseReason> {
+    /// A session on this way is in use.
+    pub(super) fn up(&self, way: Way) -> Option<UseReason> {
         self.decide(|policy, now| {
-            dialed.way().inspect(|way| policy.came_by(*way));
-            policy.up(dialed.leg(), now);
+            policy.up(way, now);
             policy.in_use().map(|(_, reason)| reason)
         })
     }
 
-    /// Whether the attempt of the other leg, which lost the race, goes on beside the session in use.
+    /// Whether QUIC's attempt, which lost the race, goes on beside the session in use.
     pub(super) fn race_goes_on(&self) -> bool {
         self.decide(|policy, _| policy.race_goes_on())
     }
@@ -86,15 +90,12 @@ impl Legs {
         self.decide(|policy, now| policy.observe(now, traffic, random_fraction()))
     }
 
-    /// The other leg, which was dialed beside, is up.
-    pub(super) fn beside_up(&self, dialed: &DialedSession) -> Option<Instruction> {
-        self.decide(|policy, now| {
-            dialed.way().inspect(|way| policy.came_by(*way));
-            policy.beside_up(now)
-        })
+    /// The way that was dialed beside is up.
+    pub(super) fn beside_up(&self) -> Option<Instruction> {
+        self.decide(|policy, now| policy.beside_up(now))
     }
 
-    /// The other leg did not come up, or its session was lost.
+    /// It did not come up, or its session was lost.
     pub(super) fn beside_failed(&self) {
         self.decide(|policy, now| policy.beside_failed(now, random_fraction()));
     }
@@ -124,11 +125,16 @@ fn network_for(choice: LegChoice) -> Option<Network> {
 }
 
 impl State {
-    fn recall(choice: LegChoice, server: &str, memory: &SharedMemory, network: Option<Network>) -> Self {
+    fn recall(
+        (choice, has_proxy): (LegChoice, bool),
+        server: &str,
+        memory: &SharedMemory,
+        network: Option<Network>,
+    ) -> Self {
         let now = Instant::now();
         let recalled =
             network.as_ref().map(|network| memory.lock().recall(network, server, SystemTime::now()));
         let stored = recalled.unwrap_or_default();
-        Self { network, policy: LegPolicy::new(choice, &stored, now), stored, stored_at: now }
+        Self { network, policy: LegPolicy::new(choice, has_proxy, &stored, now), stored, stored_at: now }
     }
 }

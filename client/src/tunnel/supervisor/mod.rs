@@ -12,6 +12,7 @@ mod server_supervisor;
 mod successor;
 
 pub(super) use control_stream::read_welcome;
+pub(super) use race::race;
 
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
@@ -117,24 +118,28 @@ impl Supervisors {
             None => TunnelStatus::Connecting { reason: None },
         };
         self.servers.replace(self.all.iter().map(|one| Arc::clone(&one.server)), &initial);
+        let leg = options.leg;
         for one in self.all.iter_mut().filter(|one| one.task.is_none()) {
+            let link = &one.joined.link;
+            let options = DialOptions {
+                congestion: options.congestion,
+                max_rate: options.max_rate,
+                proxy: options.proxy.clone(),
+                book: self.book.clone(),
+                joins: true,
+            };
+            let (proxy, memory) = (options.proxy_beside(link), Arc::clone(&self.memory));
             let supervisor = ServerSupervisor {
-                link: one.joined.link.clone(),
-                options: DialOptions {
-                    congestion: options.congestion,
-                    max_rate: options.max_rate,
-                    proxy: options.proxy.clone(),
-                    book: self.book.clone(),
-                    joins: true,
-                },
-                legs: Legs::new(options.leg, one.joined.link.address(), Arc::clone(&self.memory)),
+                link: link.clone(),
+                legs: Legs::new(leg, proxy, link.address(), memory),
+                options,
                 server: Arc::clone(&one.server),
                 servers: self.servers.clone(),
                 counters: Arc::clone(&self.counters),
                 attempt: AtomicUsize::new(0),
                 lost_since,
                 public_has_moved: AtomicBool::new(false),
-                last_leg: None,
+                last_way: None,
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

@@ -15,16 +15,15 @@ use crate::counters::TunnelCounters;
 use crate::tunnel::dial::{
     ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
 };
-use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason};
+use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason, Way};
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
-use crate::tunnel::status::TunnelStatus;
+use crate::tunnel::status::{Refuser, TunnelStatus};
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
 use docxy_protocol::text::{CleanText, clean};
-use docxy_transport::Leg;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -53,7 +52,7 @@ pub(super) struct ServerSupervisor {
     /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
     pub(super) public_has_moved: AtomicBool,
     /// That of the last session.
-    pub(super) last_leg: Option<Leg>,
+    pub(super) last_way: Option<Way>,
 }
 
 impl ServerSupervisor {
@@ -70,8 +69,8 @@ impl ServerSupervisor {
             let timeout = if is_before(restart_until) { RESTART_ATTEMPT_TIMEOUT } else { ATTEMPT_TIMEOUT };
             let mut order = self.legs.dial_order(SessionLoss::Ended);
             if is_before(restart_until) {
-                // Until the next process listens, chance would decide between the legs.
-                order.second = None;
+                // Until the next process listens, chance would decide between the ways.
+                order.ways.truncate(1);
             }
             let ended = match self.dial(order, timeout).await {
                 Ok((dialed, attempt)) => {
@@ -81,10 +80,10 @@ impl ServerSupervisor {
                 }
                 Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
                 // Later, the network may have changed, and what has answered is not the server.
-                Err(error) if self.lost_since.is_none() && error.is_permanent() => {
-                    SessionEnd::Hopeless(clean(error))
-                }
-                Err(error) => SessionEnd::Failed(clean(error)),
+                Err(error) => match error.refuser().filter(|_| self.lost_since.is_none()) {
+                    Some(by) => SessionEnd::Hopeless(by, clean(error)),
+                    None => SessionEnd::Failed(clean(error)),
+                },
             };
             if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
                 self.counters.disconnected(reason);
@@ -119,12 +118,12 @@ impl ServerSupervisor {
                     }
                     reason
                 }
-                SessionEnd::Hopeless(reason) => {
+                SessionEnd::Hopeless(by, reason) => {
                     if failures.admit(&reason, Instant::now()) {
                         tracing::warn!(server, %reason, "no tunnel; trying again");
                     }
                     self.next_port();
-                    self.set_status(TunnelStatus::Refused { reason });
+                    self.set_status(TunnelStatus::Refused { by, reason });
                     let delay = backoff.next_delay(down_since.elapsed(), random_fraction());
                     tokio::time::sleep(delay.saturating_sub(begun.elapsed())).await;
                     continue;
@@ -132,7 +131,7 @@ impl ServerSupervisor {
                 SessionEnd::Refused(reason) => {
                     tracing::warn!(server, %reason, "the server refuses this client");
                     let reason = clean(format_args!("{server} refuses this client: {reason}"));
-                    self.set_status(TunnelStatus::Refused { reason });
+                    self.set_status(TunnelStatus::Refused { by: Refuser::Server, reason });
                     tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
                     continue;
                 }
@@ -156,20 +155,20 @@ impl ServerSupervisor {
         }
     }
 
-    /// Dials the legs in this order. The first that is up counts. The attempt of the other one may go on.
+    /// Dials the ways in this order. The first that is up counts. QUIC's attempt may go on.
     pub(super) async fn dial(
         &self,
         order: DialOrder,
         timeout: Duration,
     ) -> Result<(DialedSession, Option<impl Attempt + Unpin + use<>>), DialError> {
-        race(order, |leg| self.dial_leg(leg, timeout)).await
+        race(order, |way| self.dial_way(way, timeout)).await
     }
 
     /// The one place that dials.
-    pub(super) fn dial_leg(&self, leg: Leg, timeout: Duration) -> impl Attempt + use<> {
+    pub(super) fn dial_way(&self, way: Way, timeout: Duration) -> impl Attempt + use<> {
         let (link, options, server) = (self.link.clone(), self.options.clone(), Arc::clone(&self.server));
-        let (attempt, way) = (self.attempt.load(Ordering::Relaxed), self.legs.first_way());
-        async move { dial(&link, &options, (leg, way), attempt, timeout, &server).await }
+        let attempt = self.attempt.load(Ordering::Relaxed);
+        async move { dial(&link, &options, way, attempt, timeout, &server).await }
     }
 
     /// The next attempt dials the next port.
@@ -197,10 +196,10 @@ impl ServerSupervisor {
     /// Publishes the session until it ends. Replaces it if it becomes silent. The transfers of a replaced session
     /// continue on the next one, or on those of other servers.
     async fn run_session(&mut self, mut dialed: DialedSession, attempt: Option<impl Attempt>) -> SessionEnd {
-        self.publish(&dialed, self.legs.up(&dialed));
+        self.publish(&dialed, self.legs.up(dialed.way));
         let mut attempt = attempt.filter(|_| self.legs.race_goes_on());
         loop {
-            let DialedSession { session, mut control, address } = dialed;
+            let DialedSession { session, mut control, address, .. } = dialed;
             let (servers, id) = (self.servers.clone(), self.server.id);
             let (counters, transport) = (Arc::clone(&self.counters), session.transport());
             let draining = CancellationToken::new();
@@ -216,9 +215,14 @@ impl ServerSupervisor {
                 watch_control_stream(control, &session, &draining).await
             };
             let successor = tokio::select! {
-                ended = watched => return ended,
-                successor = self.successor(&session, &draining) => successor,
-                successor = self.better_leg(&session, attempt.take()) => successor,
+                ended = watched => Err(ended),
+                successor = self.successor(&session, &draining) => Ok(successor),
+                successor = self.better_leg(&session, attempt.take()) => Ok(successor),
+            };
+            session.count_bytes(&counters);
+            let successor = match successor {
+                Ok(successor) => successor,
+                Err(ended) => return ended,
             };
             match successor {
                 Successor::OthersThan(ended @ SessionEnd::Lost(_)) => {
@@ -232,7 +236,7 @@ impl ServerSupervisor {
                 Successor::Session(next) => {
                     self.lost_since = Some(SystemTime::now());
                     self.legs.lost(loss_of_silent(&session));
-                    self.publish(&next, self.legs.up(&next));
+                    self.publish(&next, self.legs.up(next.way));
                     transport.close(CloseCode::Done);
                     dialed = *next;
                 }
@@ -246,13 +250,14 @@ impl ServerSupervisor {
     }
 
     fn publish(&mut self, dialed: &DialedSession, reason: Option<UseReason>) {
-        let leg = dialed.leg();
-        if self.last_leg.replace(leg).is_some_and(|last| last != leg) {
+        let way = dialed.way;
+        if self.last_way.replace(way).is_some_and(|last| last != way) {
             let reason = reason.map(|reason| reason.to_string());
-            tracing::info!(server = %self.server.name, %leg, reason, "the leg has changed");
+            tracing::info!(server = %self.server.name, %way, reason, "the way has changed");
         }
         let session = dialed.session.clone();
         session.set_use_reason(reason);
+        self.server.hear(Instant::now(), session.transport().path().datagrams_received);
         let status = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };
         let condition = if dialed.session.is_welcome() { Condition::Good } else { Condition::Greeting };
         self.servers.update(self.server.id, |state| (state.status, state.condition) = (status, condition));

@@ -8,7 +8,7 @@ use super::backoff::DIAL_SCHEDULE;
 use super::control_stream::SessionEnd;
 use super::server_supervisor::{ServerSupervisor, wait_until_spare};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
-use crate::tunnel::leg::{SessionLoss, UseReason};
+use crate::tunnel::leg::{SessionLoss, UseReason, Way};
 use crate::tunnel::liveness::{Awaits, LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
 use crate::tunnel::server::{Condition, Server, ServerState, Servers};
 use crate::tunnel::session::Session;
@@ -57,9 +57,9 @@ impl ServerSupervisor {
                     return Successor::OthersThan(SessionEnd::Left);
                 }
                 // The server ends with its last session, so the new one comes before the old one is closed.
-                match self.dial_until_welcome(session.transport().leg()).await {
+                match self.dial_until_welcome(self.last_way.unwrap_or(Way::Tcp)).await {
                     Ok(next) => {
-                        let reason = self.legs.up(&next);
+                        let reason = self.legs.up(next.way);
                         return Successor::Beside(Box::new(next), reason);
                     }
                     Err(reason) => {
@@ -93,7 +93,10 @@ impl ServerSupervisor {
                     return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
                 }
                 dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
-                () = wait_for_traffic(transport) => tracing::info!("the connection is back"),
+                () = wait_for_traffic(transport) => {
+                    self.server.hear(Instant::now(), transport.path().datagrams_received);
+                    tracing::info!("the connection is back");
+                }
             }
             self.set_condition(match (draining.is_cancelled(), session.is_welcome()) {
                 (true, _) => Condition::Draining,
@@ -140,7 +143,7 @@ impl ServerSupervisor {
                 (true, false) => Awaits::Nothing,
             };
             let verdict = liveness.poll(transport.path(), awaits, has_replacement, now);
-            self.server.hear(liveness.heard());
+            self.server.hear(liveness.heard(), transport.path().datagrams_received);
             match verdict {
                 Verdict::Alive => {}
                 Verdict::Probe => transport.probe(),

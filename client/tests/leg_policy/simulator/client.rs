@@ -4,7 +4,7 @@ use super::network::Timeline;
 use super::report::Report;
 use crate::{Time, ms, secs};
 use docxy_client::tunnel::leg::{
-    Carried, Carriers, Instruction, Knowledge, Leg, LegChoice, LegPolicy, SessionLoss, Traffic,
+    Carried, Carriers, Instruction, Knowledge, LegChoice, LegPolicy, SessionLoss, Traffic, Way,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -33,12 +33,14 @@ pub(crate) struct Simulation {
     pub(crate) duration: Time,
     /// Whether the client knows how much is lost.
     pub(crate) knows_loss: bool,
+    /// Whether the environment names a proxy.
+    pub(crate) has_proxy: bool,
     pub(crate) known: Knowledge,
     pub(crate) seed: u64,
 }
 
 struct Session {
-    leg: Leg,
+    way: Way,
     received: f64,
     rate: f64,
     silent_since: Option<Time>,
@@ -46,7 +48,7 @@ struct Session {
 
 /// A dial: when it ends, and whether with a session.
 struct Dial {
-    leg: Leg,
+    way: Way,
     ends: Time,
     succeeds: bool,
 }
@@ -54,7 +56,10 @@ struct Dial {
 struct Race {
     began: Time,
     dials: Vec<Dial>,
-    second: Option<(Leg, Time)>,
+    /// The ways that follow, and when the next one does.
+    rest: Vec<Way>,
+    next_at: Time,
+    head_start: Duration,
 }
 
 struct Client<'a> {
@@ -79,7 +84,7 @@ impl Simulation {
         let epoch = Instant::now();
         let mut client = Client {
             simulation: self,
-            policy: LegPolicy::new(LegChoice::Auto, &self.known, epoch),
+            policy: LegPolicy::new(LegChoice::Auto, self.has_proxy, &self.known, epoch),
             epoch,
             now: Time::ZERO,
             session: None,
@@ -132,17 +137,18 @@ impl Client<'_> {
         self.observe();
     }
 
-    fn dial(&self, leg: Leg) -> Dial {
+    fn dial(&self, way: Way) -> Dial {
         let network = self.simulation.timeline.at(self.now);
-        let (time, succeeds) = network.treatment(leg).dial(leg, network.rtt);
-        Dial { leg, ends: self.now + time, succeeds }
+        let (time, succeeds) = network.treatment(way).dial(way, network.rtt);
+        Dial { way, ends: self.now + time, succeeds }
     }
 
     fn begin_race(&mut self) {
         let order = self.policy.dial_order(SessionLoss::Broke, self.instant());
-        let dials = vec![self.dial(order.first)];
-        let second = order.second.map(|(leg, after)| (leg, self.now + after));
-        self.race = Some(Race { began: self.now, dials, second });
+        let mut rest = order.ways;
+        let dials = vec![self.dial(rest.remove(0))];
+        let (head_start, next_at) = (order.head_start, self.now + order.head_start);
+        self.race = Some(Race { began: self.now, dials, rest, next_at, head_start });
     }
 
     fn advance_race(&mut self) {
@@ -152,27 +158,25 @@ impl Client<'_> {
             }
             return;
         };
-        let failed = race.dials.iter().any(|dial| dial.ends <= self.now && !dial.succeeds);
-        if let Some((leg, at)) = race.second
-            && (at <= self.now || failed)
-        {
-            race.second = None;
-            race.dials.push(self.dial(leg));
+        let failed = race.dials.last().is_some_and(|dial| dial.ends <= self.now && !dial.succeeds);
+        if !race.rest.is_empty() && (race.next_at <= self.now || failed) {
+            race.next_at = self.now + race.head_start;
+            race.dials.push(self.dial(race.rest.remove(0)));
         }
         let up = race.dials.iter().filter(|dial| dial.ends <= self.now && dial.succeeds);
-        if let Some(leg) = up.min_by_key(|dial| dial.ends).map(|dial| dial.leg) {
+        if let Some(way) = up.min_by_key(|dial| dial.ends).map(|dial| dial.way) {
             let (now, random) = (self.instant(), self.random());
             self.policy.lost(SessionLoss::Broke, now, random);
             self.drop_beside();
-            self.policy.up(leg, now);
-            self.use_leg(leg, None);
+            self.policy.up(way, now);
+            self.use_way(way, None);
             if self.policy.race_goes_on() {
-                self.beside_dial = race.dials.into_iter().find(|dial| dial.leg == Leg::Quic);
+                self.beside_dial = race.dials.into_iter().find(|dial| dial.way == Way::Quic);
                 self.carriers = Carriers::Both;
             }
             return;
         }
-        let all_failed = race.second.is_none() && race.dials.iter().all(|dial| dial.ends <= self.now);
+        let all_failed = race.rest.is_empty() && race.dials.iter().all(|dial| dial.ends <= self.now);
         if all_failed && self.now >= race.began + RACE_INTERVAL {
             self.begin_race();
         } else {
@@ -180,10 +184,10 @@ impl Client<'_> {
         }
     }
 
-    fn use_leg(&mut self, leg: Leg, session: Option<Session>) {
-        self.session = Some(session.unwrap_or_else(|| Session::new(leg)));
+    fn use_way(&mut self, way: Way, session: Option<Session>) {
+        self.session = Some(session.unwrap_or_else(|| Session::new(way)));
         self.race = None;
-        self.report.legs.push((self.now, leg));
+        self.report.legs.push((self.now, way));
     }
 
     fn drop_beside(&mut self) {
@@ -197,7 +201,7 @@ impl Client<'_> {
             self.policy.beside_failed(now, random);
             return;
         }
-        self.beside = Some(Session::new(dial.leg));
+        self.beside = Some(Session::new(dial.way));
         let instruction = self.policy.beside_up(now);
         self.obey(instruction);
     }
@@ -230,9 +234,9 @@ impl Client<'_> {
             let megabytes = rate * noise / 8.0 * step.as_secs_f64();
             let bytes = session.receive(megabytes * 1e6, &network);
             carried += bytes / 1e6;
-            let is_alive = network.treatment(session.leg).rate > 0.0
+            let is_alive = network.treatment(session.way).rate > 0.0
                 && network
-                    .treatment(session.leg)
+                    .treatment(session.way)
                     .stops_after
                     .is_none_or(|stop| session.received < stop as f64);
             session.silent_since = if bytes > 0.0 || (!*is_loaded && is_alive) {
@@ -282,7 +286,7 @@ impl Client<'_> {
         let network = self.simulation.timeline.at(self.now);
         let is_loaded = self.left > 0.0;
         let alone = self.beside.is_some() && self.carriers == Carriers::TrialOnly;
-        let loss = network.treatment(session.leg).loss;
+        let loss = network.treatment(session.way).loss;
         let traffic = Traffic {
             in_use: Carried { received: session.received as u64, is_loaded: is_loaded && !alone },
             on_trial: Carried {
@@ -299,17 +303,17 @@ impl Client<'_> {
 
     fn obey(&mut self, instruction: Option<Instruction>) {
         match instruction {
-            Some(Instruction::DialBeside(leg, reason)) => {
+            Some(Instruction::DialBeside(way, reason)) => {
                 assert!(self.beside.is_none() && self.beside_dial.is_none(), "one session beside");
-                self.report.attempts.push((self.now, leg, reason));
-                self.beside_dial = Some(self.dial(leg));
+                self.report.attempts.push((self.now, way, reason));
+                self.beside_dial = Some(self.dial(way));
                 self.carriers = Carriers::Both;
             }
             Some(Instruction::Carry(carriers)) => self.carriers = carriers,
-            Some(Instruction::MoveTo(leg, _)) => {
+            Some(Instruction::MoveTo(way, _)) => {
                 let beside = self.beside.take();
-                assert_eq!(beside.as_ref().map(|beside| beside.leg), Some(leg));
-                self.use_leg(leg, beside);
+                assert_eq!(beside.as_ref().map(|beside| beside.way), Some(way));
+                self.use_way(way, beside);
             }
             Some(Instruction::CloseBeside) => self.drop_beside(),
             None => {}
@@ -318,13 +322,13 @@ impl Client<'_> {
 }
 
 impl Session {
-    const fn new(leg: Leg) -> Self {
-        Self { leg, received: 0.0, rate: INITIAL_RATE, silent_since: None }
+    const fn new(way: Way) -> Self {
+        Self { way, received: 0.0, rate: INITIAL_RATE, silent_since: None }
     }
 
     /// Mbit/s that it would carry alone.
     fn wanted(&mut self, network: &super::network::Network, is_loaded: bool, step: Duration) -> f64 {
-        let treatment = network.treatment(self.leg);
+        let treatment = network.treatment(self.way);
         if !is_loaded {
             return 0.0;
         }
@@ -334,7 +338,7 @@ impl Session {
     }
 
     fn receive(&mut self, bytes: f64, network: &super::network::Network) -> f64 {
-        let left = match network.treatment(self.leg).stops_after {
+        let left = match network.treatment(self.way).stops_after {
             Some(stop) => (stop as f64 - self.received).max(0.0),
             None => f64::INFINITY,
         };

@@ -1,7 +1,7 @@
-//! What the network does to each leg.
+//! What the network does on each way.
 
 use crate::Time;
-use docxy_client::tunnel::leg::Leg;
+use docxy_client::tunnel::leg::Way;
 use std::time::Duration;
 
 /// The network at one time.
@@ -12,9 +12,10 @@ pub(crate) struct Network {
     pub(crate) rtt: Duration,
     pub(crate) quic: Treatment,
     pub(crate) tcp: Treatment,
+    pub(crate) proxy: Treatment,
 }
 
-/// What it does to the sessions of one leg.
+/// What it does to the sessions on one way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Treatment {
     pub(crate) handshake: Handshake,
@@ -52,13 +53,14 @@ pub(crate) const STOPS_EARLY: Treatment = Treatment { stops_after: Some(64 * 102
 pub(crate) const FREEZES: Treatment = Treatment { stops_after: Some(16 * 1000), ..GOOD };
 
 pub(crate) const CLEAN: Network =
-    Network { capacity: 96.0, rtt: Duration::from_millis(200), quic: GOOD, tcp: GOOD };
+    Network { capacity: 96.0, rtt: Duration::from_millis(200), quic: GOOD, tcp: GOOD, proxy: BLOCKED };
 
 impl Network {
-    pub(crate) const fn treatment(&self, leg: Leg) -> &Treatment {
-        match leg {
-            Leg::Quic => &self.quic,
-            Leg::Tcp => &self.tcp,
+    pub(crate) const fn treatment(&self, way: Way) -> &Treatment {
+        match way {
+            Way::Quic => &self.quic,
+            Way::Tcp => &self.tcp,
+            Way::Proxy => &self.proxy,
         }
     }
 
@@ -66,9 +68,9 @@ impl Network {
         Self { quic, tcp, ..CLEAN }
     }
 
-    /// Mbit/s that bulk can get on the better leg.
+    /// Mbit/s that bulk can get on the best way.
     pub(crate) fn best(&self) -> f64 {
-        [self.quic, self.tcp].iter().map(|leg| leg.goodput(self.capacity)).fold(0.0, f64::max)
+        [self.quic, self.tcp, self.proxy].iter().map(|way| way.goodput(self.capacity)).fold(0.0, f64::max)
     }
 }
 
@@ -81,10 +83,11 @@ impl Treatment {
     }
 
     /// The time of a dial until the Welcome, or until its failure.
-    pub(crate) fn dial(&self, leg: Leg, rtt: Duration) -> (Duration, bool) {
-        let round_trips = match leg {
-            Leg::Quic => 2,
-            Leg::Tcp => 3,
+    pub(crate) fn dial(&self, way: Way, rtt: Duration) -> (Duration, bool) {
+        let round_trips = match way {
+            Way::Quic => 2,
+            Way::Tcp => 3,
+            Way::Proxy => 4,
         };
         match self.handshake {
             Handshake::Passes => (rtt * round_trips, true),

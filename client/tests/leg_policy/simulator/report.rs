@@ -1,16 +1,16 @@
 //! What a simulation measured.
 
 use crate::Time;
-use docxy_client::tunnel::leg::{Leg, TrialReason};
+use docxy_client::tunnel::leg::{TrialReason, Way};
 use std::time::Duration;
 
 /// What happened.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// The legs that carried sessions, each with its start.
-    pub(crate) legs: Vec<(Time, Leg)>,
+    pub(crate) legs: Vec<(Time, Way)>,
     /// Trials and attempts beside a session.
-    pub(crate) attempts: Vec<(Time, Leg, TrialReason)>,
+    pub(crate) attempts: Vec<(Time, Way, TrialReason)>,
     /// Megabytes by second while bodies are under way, and what the better leg could have carried: by minute.
     pub(crate) minutes: Vec<(f64, f64)>,
     /// Bytes that the legs on trial carried before they won or lost.
@@ -23,12 +23,12 @@ pub(crate) struct Report {
 
 impl Report {
     /// The leg in use at this time.
-    pub(crate) fn leg_at(&self, at: Time) -> Option<Leg> {
+    pub(crate) fn leg_at(&self, at: Time) -> Option<Way> {
         self.legs.iter().rev().find(|(since, _)| *since <= at).map(|(_, leg)| *leg)
     }
 
     /// When this leg was in use first, from `at` on.
-    pub(crate) fn first_use(&self, leg: Leg, at: Time) -> Option<Time> {
+    pub(crate) fn first_use(&self, leg: Way, at: Time) -> Option<Time> {
         if self.leg_at(at) == Some(leg) {
             return Some(at);
         }

@@ -5,20 +5,23 @@
 //! Lost lines are counted.
 //!
 //! ```text
-//! tracing ─▶ filter ─▶ DependencyLimit ─▶ text ─▶ Queue (1 MiB; drops lines when full) ─▶ thread ─▶ stderr
+//! tracing ─▶ filter ─▶ DependencyLimit ─▶ text or JSON ─▶ Queue (1 MiB; drops lines when full) ─▶ thread ─▶ stderr
 //! panics ──────────────────────────────────────────┘
 //! ```
 
 mod dependencies;
 mod filter;
+mod format;
 mod queue;
 mod timestamp;
 mod writer;
 
 pub use filter::{Filter, FilterError};
+pub use format::{LogFormat, LogFormatError};
 
 use crate::terminal::Stream;
 use dependencies::DependencyLimit;
+use format::TextLine;
 use queue::Queue;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal as _, Write};
@@ -28,7 +31,7 @@ use std::time::Duration;
 use timestamp::timestamp;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 /// Time that the end of the program waits for the last lines to be written. A reader that reads takes
 /// milliseconds.
@@ -46,8 +49,13 @@ pub struct LogHandle {
     filter: Option<reload::Handle<EnvFilter, Registry>>,
 }
 
-/// Starts the log. Call it once, before anything is logged.
+/// Starts the log, for people. Call it once, before anything is logged.
 pub fn start(filter: &Filter) -> LogGuard {
+    start_as(filter, LogFormat::Text)
+}
+
+/// The same in this format.
+pub fn start_as(filter: &Filter, format: LogFormat) -> LogGuard {
     let queue = Arc::<Queue>::default();
     match Stream::Stderr.duplicate() {
         Ok(stderr) => writer::start(Arc::clone(&queue), stderr),
@@ -55,13 +63,15 @@ pub fn start(filter: &Filter) -> LogGuard {
         Err(_) => writer::start(Arc::clone(&queue), io::stderr()),
     }
     let (filter, handle) = reload::Layer::new(filter.to_env_filter());
+    let is_terminal = io::stderr().is_terminal();
     // No colours in a journal; `NO_COLOR` turns them off on a terminal.
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Arc::clone(&queue))
-        .with_ansi(colours)
-        // The layer reports its own errors with `eprintln!`, which panics if stderr is broken.
-        .log_internal_errors(false);
+    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    // The layer reports its own errors with `eprintln!`, which panics if stderr is broken.
+    let layer = tracing_subscriber::fmt::layer().with_writer(Arc::clone(&queue)).log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => layer.with_ansi(colours).event_format(TextLine { is_terminal }).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+    };
     // Fails only if there is already a log.
     let _ =
         tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();

@@ -92,6 +92,12 @@ impl Certificates {
         Ok(Self { identity, operators: Arc::default() })
     }
 
+    /// The DNS names of the operator's certificate.
+    #[must_use]
+    pub fn operators_names(&self) -> Vec<String> {
+        self.operators.read().as_ref().map(NamedCertificate::names).unwrap_or_default()
+    }
+
     /// Handshakes from now on with one of the names of this certificate get it, in place of the one before.
     pub fn set_operators(&self, certificate: Option<NamedCertificate>) {
         *self.operators.write() = certificate;

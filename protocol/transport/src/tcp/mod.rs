@@ -8,6 +8,7 @@ mod dial;
 mod listener;
 mod not_found;
 pub(crate) mod padding;
+mod refusal;
 mod session;
 mod settings;
 mod signal;

@@ -3,16 +3,18 @@
 //! Must never answer before a request has ended, or at another time than [`ANSWER_DELAY`] after its beginning: what
 //! this is instead of, the check of a Hello, ends at its end too, and takes a moment.
 
+use super::refusal::Refusing;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -81,7 +83,7 @@ async fn answer(
         }
     }
     sleep_until(begun + ANSWER_DELAY).await;
-    let mut response = response();
+    let mut response = not_found();
     let date = httpdate::fmt_http_date(SystemTime::now());
     response.headers_mut().insert(DATE, HeaderValue::try_from(date).ok()?);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(BODY.len()));
@@ -110,23 +112,39 @@ pub(super) async fn answer_plain_http(stream: &mut TcpStream) -> bool {
 pub(super) async fn serve_http1(connection: impl AsyncRead + AsyncWrite + Unpin) {
     let answer = |request: Request<Incoming>| async {
         let begun = Instant::now();
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            // RFC 9112, section 3.2.
+            return Ok(refusal().map(|()| Full::default()));
+        }
         let mut body = request.into_body();
         // A body that breaks off ends the connection.
         while let Some(Ok(_)) = body.frame().await {}
         sleep_until(begun + ANSWER_DELAY).await;
-        Ok::<_, Infallible>(response().map(|()| Full::new(Bytes::from_static(BODY.as_bytes()))))
+        Ok::<_, Infallible>(not_found().map(|()| Full::new(Bytes::from_static(BODY.as_bytes()))))
     };
     let mut http1 = hyper::server::conn::http1::Builder::new();
+    let mut connection = Refusing::new(connection);
     let serving = http1
         .max_buf_size(HEAD_BYTES_MAX)
+        .title_case_headers(true)
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(connection), service_fn(answer));
-    if let Err(error) = serving.await {
+        .serve_connection(TokioIo::new(&mut connection), service_fn(answer));
+    let served = serving.await;
+    let ended = connection.end(served.as_ref().is_err_and(hyper::Error::is_parse)).await;
+    if let Err(error) = served.map_err(io::Error::other).and(ended) {
         tracing::debug!(%error, "an HTTP/1.1 connection failed");
     }
 }
 
-fn response() -> Response<()> {
+/// A response that [`Refusing`] replaces.
+fn refusal() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn not_found() -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::NOT_FOUND;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::content_range::ContentRange;
-use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{PATIENCE_MAX, UPSTREAM_HEADER_TIMEOUT};
 use docxy_protocol::retry_after::retry_after;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -32,6 +32,9 @@ pub(crate) trait RangeSource {
         range: HeaderValue,
         timeout: Duration,
     ) -> impl Future<Output = Result<UpstreamResponse<Self::Body>, UpstreamError>> + Send;
+
+    /// Counts that the rest is fetched after this fault.
+    fn count_retry(&self, _fault: &Fault) {}
 }
 
 /// A streaming body, from one response or from several in turn.
@@ -141,6 +144,7 @@ impl<S: RangeSource> Resume<S> {
         while error.is_transient() && self.backoff.retries() < RETRIES_MAX {
             let delay = self.backoff.next_delay(Duration::ZERO, random_fraction());
             let delay = delay.max(error.retry_after.unwrap_or(Duration::ZERO));
+            self.source.count_retry(&error.fault);
             tracing::warn!(
                 fault = %error, causes = error.causes().map(tracing::field::display), received,
                 delay_ms = delay.as_millis(), "a body was interrupted; fetching the rest"

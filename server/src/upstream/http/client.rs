@@ -11,6 +11,7 @@ use super::address_guard::AddressGuard;
 use super::request_fault::request_fault;
 use super::target::Target;
 use crate::upstream::error::UpstreamError;
+use crate::upstream::request_counts::RequestCounts;
 use bytes::Bytes;
 use connector::Connector;
 use docxy_protocol::fault::{FaultKind, Hop};
@@ -24,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use requested_hosts::RequestedHosts;
 use rustls::RootCertStore;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -56,6 +58,7 @@ pub(crate) struct HttpClient {
     tls: rustls::ClientConfig,
     connector: Connector,
     pool: Mutex<Pool>,
+    counts: Arc<RequestCounts>,
 }
 
 type PooledClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
@@ -70,7 +73,11 @@ struct Pool {
 impl HttpClient {
     /// # Errors
     /// If the crypto provider does not support TLS 1.2 and 1.3, which would be a bug.
-    pub(crate) fn new(guard: AddressGuard, roots: RootCertStore) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(
+        guard: AddressGuard,
+        roots: RootCertStore,
+        counts: Arc<RequestCounts>,
+    ) -> Result<Self, rustls::Error> {
         let mut tls = rustls::ClientConfig::builder_with_provider(docxy_protocol::tls::provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -78,7 +85,7 @@ impl HttpClient {
         tls.resumption = rustls::client::Resumption::in_memory_sessions(TLS_SESSION_CACHE_MAX);
         let connector = Connector::new(guard);
         let pool = Mutex::new(Pool::new(tls.clone(), connector.clone()));
-        Ok(Self { last_cdn: Mutex::default(), tls, connector, pool })
+        Ok(Self { last_cdn: Mutex::default(), tls, connector, pool, counts })
     }
 
     /// The guard of new connections.
@@ -126,17 +133,21 @@ impl HttpClient {
         let sent = Instant::now();
         match tokio::time::timeout_at(until, self.client_for(&host.to_string()).request(request)).await {
             Ok(Ok(response)) => {
+                self.counts.requested(hop, Some(response.status()));
                 if hop == Hop::Cdn {
                     *self.last_cdn.lock() = Some(url.clone());
                 }
                 Ok(response)
             }
-            Ok(Err(error)) => Err(request_fault(hop, &host, error)),
-            Err(_) => Err(UpstreamError::new(
-                hop,
-                FaultKind::TimedOut,
-                format!("{host} did not answer within {} s", sent.elapsed().as_secs()),
-            )),
+            Ok(Err(error)) => {
+                self.counts.requested(hop, None);
+                Err(request_fault(hop, &host, error))
+            }
+            Err(_) => {
+                self.counts.requested(hop, None);
+                let detail = format!("{host} did not answer within {} s", sent.elapsed().as_secs());
+                Err(UpstreamError::new(hop, FaultKind::TimedOut, detail))
+            }
         }
     }
 

@@ -87,6 +87,11 @@ impl PublicManifests {
         }
     }
 
+    /// The pull limit that the registry last reported for public manifests.
+    pub(super) fn quota(&self) -> Option<RateLimit> {
+        self.source.rate_limit.last()
+    }
+
     /// Sets whether a tag may be served with its last known manifest when no pull is left.
     pub(super) fn set_stale(&self, stale: bool) {
         self.allow_stale.store(stale, Ordering::Relaxed);

@@ -34,6 +34,13 @@ impl LastRateLimit {
         }
     }
 
+    /// The last one, while it may still hold.
+    pub(crate) fn last(&self) -> Option<RateLimit> {
+        let reported = self.0.lock();
+        let ReportedLimit { fields, at } = reported.as_ref()?;
+        RateLimit::from_headers(fields).filter(|_| at.elapsed() < REPORTED_LIMIT_LIFETIME)
+    }
+
     /// Adds it to a response that the registry did not send.
     pub(crate) fn add_to(&self, headers: &mut Headers) {
         if let Some(ReportedLimit { fields, at }) = &*self.0.lock()

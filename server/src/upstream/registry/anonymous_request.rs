@@ -58,8 +58,8 @@ fn refused(
     unavailable: TokenUnavailable,
 ) -> Result<UpstreamResponse, UpstreamError> {
     match unavailable {
-        TokenUnavailable::Refused(None) => Ok(refusal),
-        TokenUnavailable::Refused(Some(reason)) => Ok(with_reason(refusal, &reason)),
+        TokenUnavailable::Refused(_, None) => Ok(refusal),
+        TokenUnavailable::Refused(_, Some(reason)) => Ok(with_reason(refusal, &reason)),
         // A 400 or 403 can be about the content.
         _ if refusal.response.status() != StatusCode::UNAUTHORIZED => Ok(refusal),
         other => other.into_response(),

@@ -13,6 +13,7 @@ use crate::upstream::http::redirect::UpstreamResponse;
 use crate::upstream::http::retry::RetryDeadline;
 use crate::upstream::http::small_response::SmallResponse;
 use crate::upstream::http::target::Target;
+use crate::upstream::request_counts::RequestCounts;
 use crate::upstream::token::{QuotaAccount, RegistryTokens, TokenUnavailable};
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, Login};
@@ -63,6 +64,11 @@ impl AuthorizedRegistry {
         let client = Arc::new(ApiClient::new(entry, settings, roots)?);
         let tokens = Arc::new(RegistryTokens::new(entry, Arc::clone(&client)));
         Ok(Self { name: entry.name.clone(), client, tokens, origins, last_request: Mutex::new(None) })
+    }
+
+    /// The requests to its hosts.
+    pub(crate) fn counts(&self) -> &RequestCounts {
+        self.client.counts()
     }
 
     /// Applies what these settings say about other registries. `entry` must be the one that this registry was
@@ -330,18 +336,19 @@ pub(crate) const fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// The response to a request whose account gets no token.
+/// The response to a request whose account gets no token. A 401 is about its password. A token service that answers
+/// another status, as ghcr.io's does, may mean the scope.
 fn login_unavailable(
     unavailable: TokenUnavailable,
     login: &Login,
 ) -> Result<UpstreamResponse, UpstreamError> {
-    let TokenUnavailable::Refused(reason) = unavailable else { return unavailable.into_response() };
+    let TokenUnavailable::Refused(status, reason) = unavailable else { return unavailable.into_response() };
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let words = format!("the token service of {} refuses the account {}{reason}", login.registry, login.user);
     let body = error_body::denied(clean(words)).into();
     let headers = Headers::default();
-    Ok(SmallResponse { status: StatusCode::UNAUTHORIZED, headers, body }
-        .into_upstream_response(Hop::TokenService))
+    let status = if status == StatusCode::UNAUTHORIZED { status } else { StatusCode::FORBIDDEN };
+    Ok(SmallResponse { status, headers, body }.into_upstream_response(Hop::TokenService))
 }
 
 /// The anonymous `HEAD` for a manifest.

@@ -6,7 +6,7 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::request::Request;
 use http::{HeaderValue, header};
 use std::sync::Arc;
@@ -52,5 +52,9 @@ impl RangeSource for BlobSource {
             return Err(UpstreamError::new(Hop::Registry, FaultKind::CredentialExpired, detail));
         }
         Ok(response)
+    }
+
+    fn count_retry(&self, fault: &Fault) {
+        self.registry.counts().retried(fault);
     }
 }

@@ -133,7 +133,7 @@ mod tests {
         let long = cache.get(&1, || async { Ok(token("long", 300)) }).await.unwrap();
         assert_eq!(long.secret.expose(), "long");
         cache.remove(&1, &short.secret).await;
-        let refused = || TokenUnavailable::Refused(None);
+        let refused = || TokenUnavailable::NONE;
         let kept = cache.get(&1, || async { Err(refused()) }).await.unwrap();
         assert_eq!(kept, long.clone(), "only the refused token is removed");
         assert_eq!(cache.peek(&1).await, Some(long.clone()));

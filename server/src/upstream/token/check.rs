@@ -23,7 +23,7 @@ impl RegistryTokens {
             UpstreamError::new(Hop::TokenService, FaultKind::MalformedResponse, format!("refuses {who}"))
         };
         let failure = |unavailable, who: &str| match unavailable {
-            TokenUnavailable::Refused(_) => refused(who),
+            TokenUnavailable::Refused(..) => refused(who),
             other => other.into_error(Hop::TokenService),
         };
         if let Some(asked) = self.expected_challenge(repository.as_ref(), deadline).await {

@@ -136,7 +136,7 @@ impl RegistryTokens {
         let Some(asked) = self.expected_challenge(repository, deadline).await else { return Ok(tokens) };
         match self.anonymous_token(&asked, deadline).await {
             Ok(token) => tokens.hold(asked, token),
-            Err(why @ (TokenUnavailable::Refused(_) | TokenUnavailable::Failed(_))) => {
+            Err(why @ (TokenUnavailable::Refused(..) | TokenUnavailable::Failed(_))) => {
                 tokens.missing = Some((asked, why));
             }
             Err(why) => return Err(why),
@@ -452,7 +452,7 @@ impl RegistryTokens {
         // This fetch is shared too.
         let deadline = deadline.of_shared_fetch(tokio::time::Instant::now());
         let Some(service) = self.service(deadline).await? else {
-            return Err(TokenUnavailable::Refused(None));
+            return Err(TokenUnavailable::NONE);
         };
         let challenge = BearerChallenge::for_pull(service, repository.as_ref());
         let origin = self.client.origin();

@@ -51,7 +51,7 @@ impl OperatorAccount {
         }
         *self.refused_at.lock() = Some(Instant::now());
         let reason = match reason {
-            TokenUnavailable::Refused(_) => "refused; check user and password".to_owned(),
+            TokenUnavailable::Refused(..) => "refused; check user and password".to_owned(),
             TokenUnavailable::Limited(_) => "the token service answers 429".to_owned(),
             TokenUnavailable::Unusable(fault) | TokenUnavailable::Failed(fault) => fault.to_string(),
         };
@@ -70,17 +70,17 @@ impl OperatorAccount {
     where
         F: Future<Output = Result<Token, TokenUnavailable>>,
     {
-        let Some(account) = &self.account else { return Err(TokenUnavailable::Refused(None)) };
+        let Some(account) = &self.account else { return Err(TokenUnavailable::NONE) };
         let permits = if self.accepted.load(Ordering::Relaxed) { 1 } else { CONCURRENT_REQUESTS_MAX };
         // Cannot fail: the semaphore is never closed.
         let _permit = self.requests.acquire_many(permits).await;
         if !self.is_usable() {
-            return Err(TokenUnavailable::Refused(None));
+            return Err(TokenUnavailable::NONE);
         }
         let token = request(account).await;
         match &token {
             Ok(_) => self.accepted.store(true, Ordering::Relaxed),
-            Err(refused @ TokenUnavailable::Refused(_)) => self.pause(refused),
+            Err(refused @ TokenUnavailable::Refused(..)) => self.pause(refused),
             // A fault says nothing about the password. But before the first success the account is paused,
             // so that the waiting requests continue anonymously.
             Err(unavailable) if !self.accepted.load(Ordering::Relaxed) => self.pause(unavailable),
@@ -110,7 +110,7 @@ mod tests {
         let request = |_: &Account| async {
             requests.fetch_add(1, Ordering::Relaxed);
             tokio::task::yield_now().await;
-            granted.then(token).ok_or(TokenUnavailable::Refused(None))
+            granted.then(token).ok_or(TokenUnavailable::NONE)
         };
         let all = futures_util::future::join_all((0..60).map(|_| account.request_token(request))).await;
         (requests.into_inner(), all.into_iter().filter(Result::is_ok).count())

@@ -119,7 +119,7 @@ impl<T> FetchOutcome<T> {
             Ok(Expiring { value, lifetime }) => (Ok(value), lifetime.min(VALUE_LIFETIME_MAX)),
             Err(unavailable) => {
                 let lifetime = match &unavailable {
-                    TokenUnavailable::Refused(_) => REFUSAL_LIFETIME_MAX,
+                    TokenUnavailable::Refused(..) => REFUSAL_LIFETIME_MAX,
                     // At most the delay that the service requests.
                     TokenUnavailable::Limited(response) => retry_after(&response.headers)
                         .unwrap_or(REFUSAL_LIFETIME_MAX)
@@ -180,7 +180,7 @@ mod tests {
         for (outcome, is_cached) in [
             (Ok(Expiring { value: 1_u8, lifetime: Duration::ZERO }), false),
             (Ok(Expiring { value: 2, lifetime: MINUTE }), true),
-            (Err(TokenUnavailable::Refused(None)), true),
+            (Err(TokenUnavailable::NONE), true),
             (Err(limited("60")), true),
             (Err(limited("0")), false),
             (Err(failed()), false),

@@ -44,8 +44,8 @@ pub(crate) struct Token {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TokenUnavailable {
-    /// The service grants none, with its reason, if it gives one, or the registry needs none.
-    Refused(Option<CleanText<500>>),
+    /// The service grants none, with its status and its reason, if it gives one, or the registry needs none.
+    Refused(StatusCode, Option<CleanText<500>>),
     /// The service's rate limit is reached, with its response. An engine must receive exactly that: after
     /// a 401 it would send the request again at once.
     Limited(Box<SmallResponse>),
@@ -56,18 +56,23 @@ pub(crate) enum TokenUnavailable {
 }
 
 impl TokenUnavailable {
+    /// There is nothing that could grant one.
+    pub(crate) const NONE: Self = Self::Refused(StatusCode::UNAUTHORIZED, None);
+
     /// The response to the request that needed the token.
     pub(crate) fn into_response(self) -> Result<UpstreamResponse, UpstreamError> {
         match self {
             Self::Limited(response) => Ok(response.into_upstream_response(Hop::TokenService)),
-            Self::Refused(_) | Self::Unusable(_) | Self::Failed(_) => Err(self.into_error(Hop::TokenService)),
+            Self::Refused(..) | Self::Unusable(_) | Self::Failed(_) => {
+                Err(self.into_error(Hop::TokenService))
+            }
         }
     }
 
     /// The error for `docxy-server check`.
     pub(crate) fn into_error(self, hop: Hop) -> UpstreamError {
         match self {
-            Self::Refused(reason) => {
+            Self::Refused(_, reason) => {
                 let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                 UpstreamError::new(hop, FaultKind::MalformedResponse, format!("grants no token{reason}"))
             }
@@ -222,7 +227,7 @@ impl Token {
         if status.is_client_error() {
             // An unreadable body has no reason.
             let body = collect(Hop::TokenService, response.into_body()).await.unwrap_or_default();
-            return Err(TokenUnavailable::Refused(error_body::message(&body)));
+            return Err(TokenUnavailable::Refused(status, error_body::message(&body)));
         }
         if !status.is_success() {
             return Err(UpstreamError::new(

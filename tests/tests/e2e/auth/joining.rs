@@ -9,6 +9,7 @@ use std::{
 };
 
 use docxy_tests::process::{Finished, PROCESS_TIMEOUT, Process, binary, run, scratch};
+use docxy_tests::proxy::{Protocol, Proxy};
 use hub_stand_in::Digest;
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
@@ -78,6 +79,16 @@ async fn a_link_that_its_server_refuses_is_not_stored() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     user.join(&format!("{client}@127.0.0.1:{port}?pin={pin}")).succeeded().unwrap();
     assert!(fs::read_to_string(user.links()).unwrap().contains(&format!("127.0.0.1:{port}")));
+
+    // Nor a server that a proxy forbids to ask.
+    let proxy = Proxy::start(Protocol::Http).await.unwrap();
+    proxy.require("office", "open-sesame");
+    fs::write(user.0.path().join("client.toml"), format!("[proxy]\nurl = {:?}", proxy.url(""))).unwrap();
+    let far = ["invite", "behind-a-proxy", "--public", "docxy.invalid:61443"];
+    let kept = user.join(&block_in_place(|| testbed.server.command(&far)).unwrap());
+    assert!(kept.status.success() && kept.stderr.contains("was not asked"), "{kept:?}");
+    assert!(kept.stderr.contains(&proxy.address().to_string()), "{}", kept.stderr);
+    assert!(fs::read_to_string(user.links()).unwrap().contains("behind-a-proxy"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,14 @@
 //! `docxy-client login`: engines that show no credential pull private images by their plain names, and after `logout`
 //! they do not. The account goes to its registry only, and nothing that it opens is stored.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use docxy_tests::{
     docxy::Client,
@@ -13,8 +20,8 @@ use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, basic},
-    scripted_registry::{DIGEST, NAME, ScriptedRegistry, reply},
-    testbed::ALICE,
+    scripted_registry::{DIGEST, NAME, RegistryRequest, ScriptedRegistry, reply},
+    testbed::{ALICE, bytes},
     two_registries::{OTHER, TwoRegistries, other_image},
 };
 
@@ -53,7 +60,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
-    let two = TwoRegistries::new().await;
+    let two = TwoRegistries::with(OTHER, &["--cache-size", "1 GB"]).await;
     let (client, engine) = (&two.testbed.client, &two.testbed.engine);
     assert_eq!(manifest(engine, &[]).await.status, StatusCode::UNAUTHORIZED);
     let refused = login(client, OTHER, "not-her-password");
@@ -96,9 +103,9 @@ async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
         let hex = digest.trim_start_matches("sha256:").as_bytes();
         assert!(files.iter().all(|file| !contains(file, hex)), "{digest} is named on disk");
     }
-    let bytes = image.manifests().map(|manifest| &manifest.bytes[..]);
-    for part in bytes {
-        assert!(files.iter().all(|file| !contains(file, part)), "a manifest is on disk");
+    let manifests = image.manifests().map(|manifest| manifest.bytes.to_vec());
+    for part in manifests.chain(image.blobs().map(bytes)) {
+        assert!(files.iter().all(|file| !contains(file, &part)), "a manifest or a blob is on disk");
     }
     let to_hub = hub.request_log().snapshot();
     assert!(to_hub.iter().all(|entry| entry.authorization_scheme() != Some("Basic")), "{to_hub:#?}");
@@ -129,6 +136,8 @@ async fn a_refused_login_hides_neither_public_images_nor_the_challenge() {
     let ping = engine.get(&format!("/v2/?ns={OTHER}"), &[]).await;
     assert!(is_challenged(&ping), "engines with an account of their own show it then: {ping:?}");
     assert_eq!(manifest(engine, &[]).await.status, StatusCode::OK);
+    let tries = || two.other.request_log().count(|entry| entry.authorization_scheme() == Some("Basic"));
+    two.other.request_log().clear();
     write("not-her-password");
     let private = manifest(engine, &[]).await;
     assert!(is_challenged(&private), "{private:?}");
@@ -136,11 +145,43 @@ async fn a_refused_login_hides_neither_public_images_nor_the_challenge() {
     let bearer = public_token.bearer();
     let denied = manifest(engine, &[("authorization", &bearer)]).await;
     let (status, _, message) = denied.error();
-    assert!(status == 401 && message.contains(ALICE.0) && message.contains("log in again"), "{message}");
+    assert!(status == 401 && message.contains(ALICE.0) && message.contains("Log in again"), "{message}");
     let public = format!("/v2/owner/image/manifests/latest?ns={OTHER}");
     for headers in [&[ANY][..], &[ANY, ("authorization", &bearer)]] {
         assert_eq!(engine.get(&public, headers).await.status, StatusCode::OK);
     }
+    assert_eq!(tries(), 1, "registries lock accounts");
+    write("not-hers-either");
+    let all = (0..4).map(|n| format!("/v2/owner/image{n}/manifests/latest?ns={OTHER}"));
+    futures_util::future::join_all(all.map(|path| async move { engine.get(&path, &[ANY]).await })).await;
+    assert_eq!(tries(), 2, "another login is tried, by one request");
+    let pulled = run(client, &["pull", &format!("{OTHER}/owner/image"), "-o", "-"], "");
+    assert!(pulled.status.success() && pulled.stderr.contains("refuses that login"), "{}", pulled.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_account_is_forbidden_is_pulled_if_everybody_may_read_it() {
+    let (seen, forbidden) = (Arc::new(AtomicUsize::new(0)), "Content-Length: 0\r\n");
+    let count = Arc::clone(&seen);
+    let respond = move |request: RegistryRequest| {
+        let response = match (request.path.as_str(), request.header("authorization")) {
+            ("/v2/", _) => reply("200 OK", forbidden, ""),
+            (_, Some(_)) => {
+                count.fetch_add(1, Ordering::Relaxed);
+                reply("403 Forbidden", forbidden, "")
+            }
+            _ => reply("200 OK", "Content-Length: 4\r\n", "data"),
+        };
+        std::future::ready(response).boxed()
+    };
+    let scripted = ScriptedRegistry::serving("", |_| {}, respond).await;
+    let entry = format!(r#""{NAME}":{{"password":{{"user":"{}","password":"{}"}}}}"#, ALICE.0, ALICE.1);
+    write_logins(&scripted.testbed.client, &entry);
+    for _ in 0..3 {
+        let response = scripted.testbed.engine.get(&format!("/v2/a/b/blobs/{DIGEST}?ns={NAME}"), &[]).await;
+        assert_eq!((response.status, &response.body[..]), (StatusCode::OK, &b"data"[..]));
+    }
+    assert_eq!(seen.load(Ordering::Relaxed), 1, "it is not asked for twice each time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

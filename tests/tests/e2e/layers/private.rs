@@ -34,6 +34,13 @@ fn with_client(testbed: &mut Testbed, arguments: &[&str]) {
     testbed.engine = HttpClient::at(testbed.client.address());
 }
 
+/// The same for one that keeps layers, and has this line in its config file.
+fn with_setting(testbed: &mut Testbed, line: &str) {
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    config.write_all(line.as_bytes()).unwrap();
+    with_client(testbed, &[&KEEPING[..], &["--config", config.path().to_str().unwrap()]].concat());
+}
+
 fn add_private_blob(testbed: &Testbed, seed: u64) -> (Blob, String) {
     let blob = Blob::generated(seed, 2 * MIB);
     testbed.hub.store().add_blob("alice/private", blob.clone());
@@ -72,9 +79,7 @@ async fn private_layers_are_not_on_the_disk() {
 async fn a_private_layer_is_served_after_its_registry_has_shown_it() {
     let mut claiming = claiming_registry(2 * MIB).await;
     let testbed = &mut claiming.testbed;
-    let mut config = tempfile::NamedTempFile::new().unwrap();
-    config.write_all(b"cache_private = true").unwrap();
-    with_client(testbed, &[&KEEPING[..], &["--config", config.path().to_str().unwrap()]].concat());
+    with_setting(testbed, "cache_private = true");
     let (blob, path) = add_private_blob(testbed, 2);
     let content = bytes(&blob);
     let alice = testbed.engine.logged_in(ALICE.0, ALICE.1, "alice/private").await;
@@ -104,4 +109,19 @@ async fn a_private_layer_is_served_after_its_registry_has_shown_it() {
     assert!(crossed(testbed) - crossed_before <= 3 * MIB);
     testbed.hub.tokens().revoke_all();
     assert!(get(&path, Some(&alice)).await.status.is_client_error(), "her token is no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_public_is_proven_again() {
+    let mut testbed = Testbed::new().await;
+    with_setting(&mut testbed, "public_for = 0");
+    let (blob, path) = testbed.with_blob(3, 2 * MIB);
+    for _ in 0..2 {
+        let response = testbed.engine.get(&path, &[]).await;
+        assert!(response.whole && response.body == bytes(&blob));
+        assert_eq!(crossed(&testbed), blob.len());
+    }
+    testbed.hub.store().make_private("library/hello", &[ALICE.0]);
+    testbed.hub.tokens().revoke_all();
+    assert_eq!(testbed.engine.get(&path, &[]).await.status, StatusCode::UNAUTHORIZED);
 }

@@ -112,7 +112,7 @@ async fn both_programs_serve_with_closed_output() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_programs_survive_the_end_of_the_log_reader() {
     let ((server_log, server), (client_log, client)) = (pipe(), pipe());
-    let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
+    let pair = Pair::start(Launch::to(server), Launch::to(client).logging("debug")).await;
     drop((server_log, client_log));
     pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
@@ -121,7 +121,7 @@ async fn both_programs_survive_the_end_of_the_log_reader() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_programs_start_without_a_log_reader() {
     let ((_, server), (_, client)) = (pipe(), pipe());
-    let pair = Pair::start(Launch::to(server), Launch::to(client)).await;
+    let pair = Pair::start(Launch::to(server), Launch::to(client).logging("trace")).await;
     pair.serve_until_lines_are_dropped().await;
     pair.assert_unharmed().await;
 }

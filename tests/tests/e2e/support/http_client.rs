@@ -80,6 +80,17 @@ impl HttpClient {
         HttpResponse::read(self.begin(method, path, headers).await).await
     }
 
+    /// The same with this body.
+    pub(crate) async fn request_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> HttpResponse {
+        HttpResponse::read(self.send(new_request(method, path, headers, body)).await).await
+    }
+
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
         self.request(Method::GET, path, headers).await
     }

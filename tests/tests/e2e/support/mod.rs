@@ -1,6 +1,7 @@
 //! The testbed and the peers that tests control.
 
 pub(crate) mod http_client;
+pub(crate) mod observed;
 pub(crate) mod proxied_hub;
 pub(crate) mod quic_client;
 pub(crate) mod quic_packets;

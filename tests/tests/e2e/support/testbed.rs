@@ -149,9 +149,9 @@ pub(crate) fn wait_until_up(client: &mut Client) {
     block_in_place(|| client.wait_until_up(PROCESS_TIMEOUT)).unwrap();
 }
 
-/// Waits until a client's tunnel is not up.
+/// Waits until a client's tunnel is not up, and not only suspected.
 pub(crate) fn wait_until_down(client: &mut Client) {
-    let is_down = |health: &Value| health["tunnel"] != "up";
+    let is_down = |health: &Value| health["tunnel"] != "up" && health["tunnel"] != "suspected";
     block_in_place(|| client.wait_for_health("lose its tunnel", PROCESS_TIMEOUT, is_down)).unwrap();
 }
 

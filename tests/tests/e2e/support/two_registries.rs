@@ -22,6 +22,11 @@ impl TwoRegistries {
 
     /// The same with this name for the other registry.
     pub(crate) async fn named(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    /// The same with these arguments of the client.
+    pub(crate) async fn with(name: &str, arguments: &[&str]) -> Self {
         let store = Store::default();
         store.publish("owner/image", "latest", &other_image());
         store.publish("owner/private", "latest", &other_image());
@@ -36,7 +41,7 @@ impl TwoRegistries {
         let hub = Hub::start(hub).await.unwrap();
         let mut config = config(&hub);
         add(&mut config, name, &other);
-        Self { testbed: Testbed::with(hub, &config, &[]), other }
+        Self { testbed: Testbed::with(hub, &config, arguments), other }
     }
 }
 

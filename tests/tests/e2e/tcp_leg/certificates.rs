@@ -1,9 +1,17 @@
 //! The operator's own certificate: it answers for its names, and the identity for everything else.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use docxy_protocol::{identity::Pin, link::Link, tls::provider};
-use docxy_tests::process::PROCESS_TIMEOUT;
+use docxy_tests::{
+    docxy::{Launch, Server, ServerConfig},
+    process::PROCESS_TIMEOUT,
+};
 use http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
@@ -11,11 +19,16 @@ use rustls::{
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
 };
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt as _, task::block_in_place, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::block_in_place,
+    time::timeout,
+};
 
 use super::strangers::{handshake, pinned};
 use crate::support::{
     http_client::{ANY, HttpClient, PROMPT_TIMEOUT},
+    observed::free_address,
     testbed::{Testbed, client, config, hub, invite, settled_output_size},
 };
 
@@ -172,4 +185,33 @@ async fn assert_unchanged(
     block_in_place(|| testbed.server.process().wait_for("reload", PROCESS_TIMEOUT, log_grew)).unwrap();
     assert!(gets(server, before, Some("pull.example.org")).await);
     assert!(gets(server, &pinned(pin), None).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_page_has_the_operators_certificate_where_others_may_reach_it() {
+    let files = Files::new();
+    let operators = files.renew();
+    let hub = hub().await;
+    let mut config = config(&hub);
+    let port = free_address().port();
+    // Loopback, and not by an address that the server takes for it.
+    let admin = format!("[::ffff:127.0.0.1]:{port}");
+    let launch = Launch::with(&["--admin", &admin]);
+    let start = |config: &ServerConfig| {
+        block_in_place(|| Server::start_as(&launch, None, Ipv4Addr::LOCALHOST.into(), config))
+    };
+    assert!(start(&config).is_err(), "without a certificate");
+    config.tls = Some(files.paths());
+    let _server = start(&config).unwrap();
+    for (host, status) in [("pull.example.org", "200"), ("127.0.0.1", "200"), ("evil.example", "421")] {
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        let opened = handshake(address, Arc::clone(&operators), Some("pull.example.org"), &["http/1.1"]);
+        let mut stream = opened.await.unwrap();
+        let request = format!("GET /api/status HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = Vec::new();
+        timeout(PROCESS_TIMEOUT, stream.read_to_end(&mut response)).await.unwrap().unwrap();
+        let response = String::from_utf8_lossy(&response);
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {response}");
+    }
 }

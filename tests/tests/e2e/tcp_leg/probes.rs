@@ -28,11 +28,15 @@ async fn testbed() -> (Testbed, SocketAddr, Pin) {
 
 /// All that the server says until it closes the connection.
 async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    String::from_utf8_lossy(&rest_bytes(stream).await).into_owned()
+}
+
+async fn rest_bytes(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut said = Vec::new();
     let read = timeout(REQUEST_TIMEOUT, stream.read_to_end(&mut said)).await.expect("an end in time");
     // A peer that closes without TLS's farewell, or resets, has ended too.
     assert!(read.as_ref().map_or_else(|e| e.kind() != ErrorKind::TimedOut, |_| true), "{read:?}");
-    String::from_utf8_lossy(&said).into_owned()
+    said
 }
 
 /// What is said on a new HTTP/1.1 connection to these bytes.
@@ -67,16 +71,26 @@ async fn http1_is_answered_in_all_its_forms() {
         let said = http1(server, pin, &sent).await;
         assert_eq!(said.matches(" 404 Not Found\r\n").count(), answers, "{sent}{said}");
         assert_eq!(said.matches(BODY).count(), answers, "{sent}{said}");
-        assert_eq!(said.matches("date: ").count(), answers, "{said}");
+        assert_eq!(said.matches("Date: ").count(), answers, "{said}");
     }
     let said = http1(server, pin, &format!("HEAD / HTTP/1.1\r\n{close}\r\n")).await;
     assert!(said.starts_with("HTTP/1.1 404 Not Found\r\n") && !said.contains(BODY), "{said}");
-    assert!(said.contains(&format!("content-length: {}\r\n", BODY.len())), "{said}");
-    let said = http1(server, pin, "nonsense\r\n\r\n").await;
-    assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
-    let said =
-        http1(server, pin, &format!("GET / HTTP/1.1\r\n{close}x: {}\r\n\r\n", "y".repeat(64 << 10))).await;
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 431 "), "{said}");
+    assert!(said.contains(&format!("Content-Length: {}\r\n", BODY.len())), "{said}");
+    let huge = "y".repeat(64 << 10);
+    for (sent, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{close}a b: c\r\n\r\n"), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{close}x: {huge}\r\n\r\n"), "431 Request Header Fields Too Large"),
+    ] {
+        let said = http1(server, pin, &sent).await;
+        let expected = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n{status}"
+        );
+        assert_eq!(said, expected, "{}", &sent[..sent.len().min(60)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +130,38 @@ async fn streams_of_one_connection_are_answered_each() {
             assert_eq!(body, if method == Method::HEAD { "" } else { BODY }, "{method}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_http2_ends_the_connection_with_its_error() {
+    /// RFC 9113, sections 3.4, 6.8 and 7.
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const GOAWAY: u8 = 7;
+    let (_testbed, server, pin) = testbed().await;
+    for (after_preface, code) in [
+        // A frame that is too long, HEADERS on no stream, and DATA on a stream that is idle.
+        (&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1][..], 6),
+        (&[0, 0, 1, 1, 5, 0, 0, 0, 0, 0x82], 1),
+        (&[0, 0, 1, 0, 0, 0, 0, 0, 1, 0], 1),
+    ] {
+        let mut tls = connect(server, pin, &["h2"]).await;
+        tls.write_all(&[PREFACE, after_preface].concat()).await.unwrap();
+        let said = rest_bytes(&mut tls).await;
+        let mut frames = Vec::new();
+        let mut left = &said[..];
+        while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = left {
+            let (content, rest) =
+                rest.split_at(usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c));
+            frames.push((*kind, content));
+            left = rest;
+        }
+        let (kind, content) = frames.last().expect("frames");
+        assert_eq!((*kind, content[7]), (GOAWAY, code), "{frames:?}");
+    }
+    let mut tls = connect(server, pin, &["h2"]).await;
+    tls.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await.unwrap();
+    let said = rest(&mut tls).await;
+    assert!(!said.contains("HTTP"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

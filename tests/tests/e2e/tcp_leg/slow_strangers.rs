@@ -79,12 +79,14 @@ async fn a_stranger_that_trickles_is_cut_off_at_the_deadline() {
     });
     for text in [
         &b"GET / HTTP/1.1\r\nx: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"[..],
-        b"POST / HTTP/1.1\r\ncontent-length: 9999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 9999\r\n\r\n",
     ] {
         strangers.spawn(async move { trickle(connect(server, pin, &["http/1.1"]).await, text).await });
     }
     // Requests without a break on one connection.
-    strangers.spawn(async move { trickle(connect(server, pin, &[]).await, b"GET / HTTP/1.1\r\n\r\n").await });
+    strangers.spawn(async move {
+        trickle(connect(server, pin, &[]).await, b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await
+    });
     for path in ["/", "/else"] {
         strangers.spawn(trickle_body(server, pin, path));
     }
@@ -130,7 +132,10 @@ async fn what_strangers_send_costs_little_memory() {
     let mut strangers = JoinSet::new();
     for _ in 0..CONNECTIONS {
         // A head without an end, and a body that is read and forgotten.
-        for head in ["GET / HTTP/1.1\r\nx: ", "POST / HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n"] {
+        for head in [
+            "GET / HTTP/1.1\r\nx: ",
+            "POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 99999999\r\n\r\n",
+        ] {
             strangers.spawn(async move {
                 let mut tls = connect(server, pin, &["http/1.1"]).await;
                 tls.write_all(head.as_bytes()).await.unwrap();

@@ -43,10 +43,16 @@ struct Path {
     has_udp: AtomicBool,
     /// Whether new TCP connections are accepted.
     has_tcp: AtomicBool,
-    bytes_down: AtomicU64,
-    /// The network disconnects itself once this many bytes have passed towards the client.
-    disconnect_at: AtomicU64,
+    up: Direction,
+    down: Direction,
     loss: Mutex<f64>,
+}
+
+/// What passes in one direction.
+struct Direction {
+    bytes: AtomicU64,
+    /// The network disconnects itself once this many bytes have passed.
+    disconnect_at: AtomicU64,
 }
 
 impl Relay {
@@ -59,8 +65,8 @@ impl Relay {
             connected: watch::Sender::new(true),
             has_udp: AtomicBool::new(true),
             has_tcp: AtomicBool::new(true),
-            bytes_down: AtomicU64::new(0),
-            disconnect_at: AtomicU64::new(u64::MAX),
+            up: Direction::new(),
+            down: Direction::new(),
             loss: Mutex::new(0.0),
         });
         let address = udp.local_addr().unwrap();
@@ -87,7 +93,7 @@ impl Relay {
 
     /// Bytes that have passed towards the client.
     pub(crate) fn bytes_down(&self) -> u64 {
-        self.path.bytes_down.load(Ordering::Relaxed)
+        self.path.down.bytes.load(Ordering::Relaxed)
     }
 
     /// Rebinds all ports, as a NAT does that lost its state: the server sees new UDP ports, and datagrams to the old
@@ -126,7 +132,12 @@ impl Relay {
 
     /// Disconnects the network once this many more bytes have passed towards the client.
     pub(crate) fn disconnect_after(&self, bytes: u64) {
-        self.path.disconnect_at.store(self.bytes_down() + bytes, Ordering::Relaxed);
+        self.path.down.disconnect_after(bytes);
+    }
+
+    /// The same towards the server.
+    pub(crate) fn disconnect_after_sent(&self, bytes: u64) {
+        self.path.up.disconnect_after(bytes);
     }
 
     pub(crate) fn is_disconnected(&self) -> bool {
@@ -139,13 +150,23 @@ impl Path {
         *self.server.lock().unwrap()
     }
 
-    /// Counts bytes that pass towards the client.
-    fn count_down(&self, length: usize) {
-        let down = self.bytes_down.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
-        if down >= self.disconnect_at.load(Ordering::Relaxed) {
-            self.disconnect_at.store(u64::MAX, Ordering::Relaxed);
+    /// Counts bytes that pass in a direction.
+    fn count(&self, direction: &Direction, length: usize) {
+        let passed = direction.bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+        if passed >= direction.disconnect_at.load(Ordering::Relaxed) {
+            direction.disconnect_at.store(u64::MAX, Ordering::Relaxed);
             self.connected.send_replace(false);
         }
+    }
+}
+
+impl Direction {
+    fn new() -> Self {
+        Self { bytes: AtomicU64::new(0), disconnect_at: AtomicU64::new(u64::MAX) }
+    }
+
+    fn disconnect_after(&self, bytes: u64) {
+        self.disconnect_at.store(self.bytes.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }
 }
 

@@ -89,8 +89,9 @@ async fn relay(mut client: TcpStream, path: Arc<Path>, mut state: watch::Receive
     let copied = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let up = copy(from_client, to_server, |_| (), &path, state.clone());
-        let down = copy(from_server, to_client, |length| path.count_down(length), &path, state.clone());
+        let up = copy(from_client, to_server, |length| path.count(&path.up, length), &path, state.clone());
+        let down =
+            copy(from_server, to_client, |length| path.count(&path.down, length), &path, state.clone());
         tokio::select! {
             copied = async { tokio::try_join!(up, down) } => copied.is_ok(),
             _ = state.wait_for(|state| *state == State::Reset) => false,

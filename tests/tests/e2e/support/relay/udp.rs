@@ -83,6 +83,7 @@ async fn forward_up(shared: Arc<Shared>) {
             continue;
         }
         if let Some(server_socket) = socket_for(&shared, client) {
+            shared.path.count(&shared.path.up, length);
             let datagram = buffer[..length].to_vec();
             shared.send_delayed(async move { drop(server_socket.send(&datagram).await) }).await;
         }
@@ -112,7 +113,7 @@ async fn forward_down(shared: Arc<Shared>, server_socket: Arc<UdpSocket>, client
         // An ICMP error: the server does not run at the moment.
         let Ok(length) = server_socket.recv(&mut buffer).await else { continue };
         if !shared.drops_next() {
-            shared.path.count_down(length);
+            shared.path.count(&shared.path.down, length);
             let (datagram, sender) = (buffer[..length].to_vec(), shared.clone());
             shared
                 .send_delayed(async move { drop(sender.client_socket.send_to(&datagram, client).await) })

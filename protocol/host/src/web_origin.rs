@@ -1,15 +1,14 @@
 //! Where a request comes from, and to which host: any web page can make a browser send requests to localhost.
 //!
 //! A web page can point a name of its own at 127.0.0.1, so that the browser sends requests here (DNS
-//! rebinding). Such a request has the host of the page. The realm of challenges is built from the host, so a
-//! foreign one would send credentials to another host.
+//! rebinding). Such a request has the host of the page. The realm of the client's challenges is built from the host, so
+//! a foreign one would send credentials to another host.
 //!
 //! A page cannot read the responses, but its requests would use up the rate limit and reveal what runs here.
 //! Browsers report the origin of a page and engines report none, so a missing field must never count against
-//! a request. Must never let a request through whose `Host` is not the client's, or that a foreign page caused.
+//! a request. Must never let a request through whose `Host` is not this program's, or that a foreign page caused.
 
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;
 use http::{HeaderMap, HeaderName, header};
 use parking_lot::RwLock;
@@ -22,14 +21,37 @@ pub type AllowedHosts = Arc<RwLock<Vec<String>>>;
 /// How the site of the page relates to this one (Fetch Metadata, "The Sec-Fetch-Site HTTP Request Header").
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A `Host` of this client, with its port, as it was sent.
+/// A `Host` of this program, with its port, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LocalHost(String);
+pub struct LocalHost {
+    scheme: Scheme,
+    text: String,
+}
+
+/// How requests reach this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
+pub enum Scheme {
+    /// Without TLS.
+    #[display("http")]
+    Http,
+    /// With TLS.
+    #[display("https")]
+    Https,
+}
 
 impl LocalHost {
     /// Checks the `Host` of a request (RFC 9110, section 7.2): a loopback address, `localhost`, a name of
-    /// this machine in an engine's virtual machine, or a name that the user allowed.
-    pub(super) fn of(headers: &HeaderMap, allowed: &[String]) -> Result<Self, Fault> {
+    /// this machine in an engine's virtual machine, a name that the user allowed, or the address that the peer `reached`,
+    /// which is no name that a web page could point elsewhere.
+    ///
+    /// # Errors
+    /// If it is another one, or there is not exactly one.
+    pub fn of(
+        scheme: Scheme,
+        headers: &HeaderMap,
+        allowed: &[String],
+        reached: Option<IpAddr>,
+    ) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(refused("a request must have exactly one Host header"));
@@ -37,8 +59,9 @@ impl LocalHost {
         let text = line.to_str().unwrap_or_default();
         let (name, port) = split(text);
         let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok());
-        if port_is_fine && is_ours(name, allowed) {
-            Ok(Self(text.to_owned()))
+        let is_reached = || reached.is_some_and(|reached| literal(name) == Some(reached.to_canonical()));
+        if port_is_fine && (is_ours(name, allowed) || is_reached()) {
+            Ok(Self { scheme, text: text.to_owned() })
         } else {
             let shown = CleanText::<100>::new(text);
             Err(refused(format!(
@@ -49,19 +72,15 @@ impl LocalHost {
 
     /// Whether it is a name that every client has. A proxy on this machine, which may serve others, has a name that the
     /// user allowed.
-    pub(super) fn is_built_in(&self) -> bool {
-        is_ours(split(&self.0).0, &[])
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        is_ours(split(&self.text).0, &[])
     }
 
     /// The origin of a page of this host (RFC 6454, section 6.1).
-    pub(super) fn origin(&self) -> String {
-        format!("http://{}", self.0)
-    }
-
-    /// The realm for the challenges of a registry. Its path alone names the registry of a token request.
-    pub(super) fn realm(&self, registry: &Registry) -> String {
-        let of_docker_hub = format!("{}/auth/token", self.origin());
-        if registry.is_docker_hub() { of_docker_hub } else { format!("{of_docker_hub}/{registry}") }
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.text)
     }
 }
 
@@ -70,7 +89,7 @@ impl LocalHost {
 ///
 /// # Errors
 /// If a foreign page sent the request.
-pub(super) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
+pub fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Result<(), Fault> {
     let ours = host.origin();
     // RFC 6454, section 7. "null" is a hidden origin.
     let origin = headers.get_all(header::ORIGIN).iter().find(|origin| **origin != *ours);
@@ -88,12 +107,6 @@ pub(super) fn refuse_foreign_pages(headers: &HeaderMap, host: &LocalHost) -> Res
 }
 
 fn is_ours(name: &str, allowed: &[String]) -> bool {
-    let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let address = match literal {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        // IPv6 without brackets is not valid in a URL.
-        None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    };
     let ours = [
         "localhost",
         // This machine's names in the virtual machines and containers of engines.
@@ -103,9 +116,18 @@ fn is_ours(name: &str, allowed: &[String]) -> bool {
         "host.containers.internal",
         "host.internal",
     ];
-    address.is_some_and(|address| address.is_loopback())
+    literal(name).is_some_and(|address| address.is_loopback())
         || ours.iter().any(|own| name.eq_ignore_ascii_case(own))
         || allowed.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// The address that a host is written as (RFC 3986, section 3.2.2).
+fn literal(host: &str) -> Option<IpAddr> {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        // IPv6 without brackets is not valid in a URL.
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
 }
 
 /// Splits `host:port`; a colon within brackets belongs to an IPv6 address.
@@ -127,7 +149,7 @@ mod tests {
     fn check(host: &str) -> Result<LocalHost, Fault> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
-        LocalHost::of(&headers, &["box.lan".to_owned()])
+        LocalHost::of(Scheme::Http, &headers, &["box.lan".to_owned()], "192.168.1.2".parse().ok())
     }
 
     #[test]
@@ -142,11 +164,9 @@ mod tests {
             "host.docker.internal:5080",
             "host.lima.internal:5080",
             "box.lan:80",
+            "192.168.1.2:5080",
         ] {
-            let realm = |registry: &str| check(host).unwrap().realm(&registry.parse().unwrap());
-            assert_eq!(realm("docker.io"), format!("http://{host}/auth/token"));
-            assert_eq!(realm("GHCR.io"), format!("http://{host}/auth/token/ghcr.io"));
-            assert_eq!(realm("registry.corp:5000"), format!("http://{host}/auth/token/registry.corp:5000"));
+            assert_eq!(check(host).unwrap().origin(), format!("http://{host}"));
         }
         for host in [
             "evil.example",
@@ -155,6 +175,7 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1:80@evil",
             "10.0.0.1",
+            "192.168.1.3:5080",
             "0.0.0.0:5080",
             "[::2]",
             "",
@@ -171,10 +192,10 @@ mod tests {
     #[test]
     fn a_request_with_two_hosts_is_refused() {
         let mut headers = HeaderMap::new();
-        assert!(LocalHost::of(&headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[], None).is_err());
         headers.append(header::HOST, "localhost".parse().unwrap());
         headers.append(header::HOST, "evil.example".parse().unwrap());
-        assert!(LocalHost::of(&headers, &[]).is_err());
+        assert!(LocalHost::of(Scheme::Http, &headers, &[], None).is_err());
     }
 
     /// The status of the refusal, for a request to `127.0.0.1:5080`.
@@ -184,7 +205,7 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
-        let host = LocalHost::of(&headers, &[]).unwrap();
+        let host = LocalHost::of(Scheme::Http, &headers, &[], None).unwrap();
         refuse_foreign_pages(&headers, &host).err().map(|fault| fault.status().as_u16())
     }
 

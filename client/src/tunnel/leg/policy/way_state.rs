@@ -1,20 +1,20 @@
-//! What a policy knows about one leg.
+//! What a policy knows about one way.
 
-use crate::tunnel::leg::knowledge::{LegKnowledge, RestKnowledge};
+use crate::tunnel::leg::knowledge::{RestKnowledge, WayKnowledge};
 use crate::tunnel::leg::rest::Rests;
 use std::time::{Duration, Instant};
 
 /// How long a goodput counts as what the path has shown: networks have rush hours, and the next day is another one.
 const GOODPUT_VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The rests of a leg, and its goodput.
+/// The rests of a way, and its goodput.
 #[derive(Debug, Default)]
-pub(super) struct LegState {
+pub(super) struct WayState {
     pub(super) rests: Rests,
     goodput: Option<ShownGoodput>,
 }
 
-/// What a leg has shown.
+/// What a way has shown.
 #[derive(Debug, Clone, Copy)]
 struct ShownGoodput {
     /// Bytes per second.
@@ -22,8 +22,8 @@ struct ShownGoodput {
     valid_until: Instant,
 }
 
-impl LegState {
-    pub(super) fn of(known: &LegKnowledge, now: Instant) -> Self {
+impl WayState {
+    pub(super) fn of(known: &WayKnowledge, now: Instant) -> Self {
         let rest = known.rest.map(|rest| (rest.left, rest.cause));
         let goodput = known.goodput.map(|(rate, valid)| ShownGoodput {
             rate: rate as f64,
@@ -32,9 +32,9 @@ impl LegState {
         Self { rests: Rests::restored(rest, known.rests, now), goodput }
     }
 
-    pub(super) fn knowledge(&self, now: Instant) -> LegKnowledge {
+    pub(super) fn knowledge(&self, now: Instant) -> WayKnowledge {
         let goodput = self.goodput.filter(|shown| now < shown.valid_until);
-        LegKnowledge {
+        WayKnowledge {
             goodput: goodput.map(|shown| (shown.rate as u64, shown.valid_until.duration_since(now))),
             rest: self.rests.current().map(|rest| RestKnowledge {
                 left: rest.until.saturating_duration_since(now),

@@ -1,0 +1,124 @@
+//! `docxy-client status`: what the running client does, once, or redrawn in place.
+
+use super::error::CommandError;
+use super::status_view::lines;
+use crate::gateway::LineState;
+use crate::local_api::socket_candidates;
+use crate::settings::{Flags, ServingFlags, listen};
+use crate::status::{NotRunning, Snapshot, read};
+use clap::Args;
+use console::{Term, truncate_str};
+use docxy_host::listen_address::ListenAddress;
+use docxy_host::terminal::print;
+use serde_json::json;
+use std::time::Duration;
+
+/// The time between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Show what the running client does: the tunnel, the pulls, the quota, and the last errors.
+///
+/// The same as a page, in a browser: http://127.0.0.1:5080/. Exits with 0 if the tunnel is up, and with 1 if it is not,
+/// or if no client runs.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  docxy-client status\n  docxy-client status --watch\n  \
+    docxy-client status --json | jq '.pulls[].image'")]
+pub(super) struct StatusArguments {
+    /// Look again each second, until it is interrupted. On a terminal it is redrawn in place; else what has changed is
+    /// printed again
+    #[arg(long, short)]
+    watch: bool,
+    /// Print JSON, for programs: with --watch one document a line
+    #[arg(long)]
+    json: bool,
+    /// Where the client of this machine listens [default: 127.0.0.1:5080]
+    #[arg(long, value_name = "ADDR", env = "DOCXY_LISTEN", value_delimiter = ',')]
+    listen: Vec<ListenAddress>,
+}
+
+pub(super) fn status(arguments: StatusArguments, flags: Flags) -> Result<(), CommandError> {
+    let StatusArguments { watch, json, listen: addresses } = arguments;
+    let is_named = !addresses.is_empty();
+    let flags = Flags { serving: ServingFlags { listen: addresses, ..ServingFlags::default() }, ..flags };
+    let address = listen(&flags)?[0];
+    // A client that is named by its address may be another one than that with the socket.
+    let sockets = if is_named { Vec::new() } else { socket_candidates() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(CommandError::Start)?;
+    let look = || runtime.block_on(read(&sockets, address));
+    if watch {
+        return watch_it(look, json);
+    }
+    let snapshot = look().map_err(CommandError::NotRunning)?;
+    let text =
+        if json { as_json(&snapshot, true) } else { joined(&lines(&snapshot, Term::stdout().is_term())) };
+    print(&text).map_err(CommandError::Output)?;
+    match snapshot.line.tunnel {
+        LineState::Up | LineState::Suspected => Ok(()),
+        _ => Err(CommandError::NotUp),
+    }
+}
+
+/// Never ends without an error.
+fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Result<(), CommandError> {
+    let terminal = Term::stdout();
+    let is_drawn = terminal.is_term() && !json;
+    let (mut screen, mut last) = (Screen::default(), String::new());
+    loop {
+        let text = match look() {
+            Ok(snapshot) if json => as_json(&snapshot, false),
+            Ok(snapshot) => joined(&lines(&snapshot, is_drawn)),
+            Err(error) if json => format!("{}\n", json!({ "error": error.to_string() })),
+            Err(error) => format!("{error}\n"),
+        };
+        let printed = match is_drawn {
+            true => print(&screen.redrawn(&text, terminal.size())),
+            false if text == last => Ok(()),
+            false => print(&text),
+        };
+        printed.map_err(CommandError::Output)?;
+        last = text;
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// What is drawn in place.
+#[derive(Debug, Default)]
+struct Screen {
+    lines: usize,
+}
+
+impl Screen {
+    /// The text in place of the last one, on a terminal of so many rows and columns: a line that wraps, or scrolls away,
+    /// could not be drawn over.
+    fn redrawn(&mut self, text: &str, (rows, columns): (u16, u16)) -> String {
+        let up = if self.lines > 0 { format!("\x1b[{}A", self.lines) } else { String::new() };
+        let shown: Vec<_> = text.lines().take(usize::from(rows).saturating_sub(1)).collect();
+        self.lines = shown.len();
+        let line = |line: &&str| format!("{}\x1b[K\n", truncate_str(line, columns.into(), "…"));
+        // What is left below goes away.
+        format!("{up}{}\x1b[J", shown.iter().map(line).collect::<String>())
+    }
+}
+
+fn as_json(snapshot: &Snapshot, is_pretty: bool) -> String {
+    let value = json!(snapshot);
+    if is_pretty { format!("{value:#}\n") } else { format!("{value}\n") }
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_is_drawn_over_the_last_one() {
+        let mut screen = Screen::default();
+        assert_eq!(screen.redrawn("a\nb\n", (24, 80)), "a\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(screen.redrawn("c\n", (24, 80)), "\x1b[2Ac\x1b[K\n\x1b[J");
+        assert_eq!(screen.redrawn("long line\nb\nc\n", (3, 5)), "\x1b[1Along…\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

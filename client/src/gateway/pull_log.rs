@@ -1,0 +1,102 @@
+//! Tells of each pull in the log, when it begins and when it has ended.
+//!
+//! Must never write a line for each request: those are at `debug`.
+
+use super::Gateway;
+use crate::pulls::{Event, Outcome, Pull};
+use docxy_protocol::text::clean;
+use indicatif::{HumanBytes, HumanDuration};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// The time between two looks.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// These lines are sentences: as text they are written without their fields, which are for programs.
+const TARGET: &str = "docxy_client::pulls";
+
+impl Gateway {
+    /// Logs and counts pulls. Never ends.
+    pub(crate) async fn log_pulls(self) -> Infallible {
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            for event in self.transfers().pull_events() {
+                match event {
+                    Event::Began(pull) => log_begin(&pull),
+                    Event::Ended(pull) => self.log_end(&pull),
+                }
+            }
+        }
+    }
+
+    fn log_end(&self, pull: &Pull) {
+        let Some((end, outcome)) = &pull.ended else { return };
+        let took = end.at.saturating_duration_since(pull.began.at);
+        if *outcome == Outcome::Done {
+            self.context.counters.pull.observe(took.as_secs_f64());
+        }
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let (trace_id, image, reason) = (pull.trace, &pull.image, pull.failure.as_ref());
+        let (crossed, cached, interruptions) = (pull.from_tunnel, pull.from_cache, pull.interruptions);
+        let reason = reason.map(tracing::field::display);
+        match outcome {
+            Outcome::Done => tracing::info!(
+                target: TARGET, event = "pull_end", %trace_id, image, ms, crossed, cached, interruptions,
+                "pulled {image} in {}: {}", describe_time(took), describe_bytes(pull, took)
+            ),
+            Outcome::Stopped => tracing::info!(
+                target: TARGET, event = "pull_stop", %trace_id, image, ms, crossed, cached, interruptions,
+                "pull {image} was stopped by its engine after {}: {}", describe_time(took), describe_bytes(pull, took)
+            ),
+            Outcome::Failed => tracing::warn!(
+                target: TARGET, event = "pull_failure", %trace_id, image, ms, crossed, cached, interruptions, reason,
+                "pull {image} failed after {}: {}", describe_time(took),
+                pull.failure.as_ref().map_or("no reason is known", |reason| reason.as_str())
+            ),
+        }
+    }
+}
+
+fn log_begin(pull: &Pull) {
+    let (trace_id, image, engine) = (pull.trace, &pull.image, pull.engine);
+    let layers = pull.blobs.iter().filter(|blob| !blob.is_config).count();
+    let bytes: u64 = pull.blobs.iter().filter_map(|blob| blob.size).sum();
+    // It is a text of the registry.
+    let platform = pull.platform.as_ref().map(clean);
+    tracing::info!(
+        target: TARGET, event = "pull_begin", %trace_id, image, layers, bytes, engine,
+        platform = platform.as_ref().map(tracing::field::display),
+        "pull {image}{}, {layers} {}, {}{}",
+        platform.as_ref().map(|platform| format!(" {platform}")).unwrap_or_default(),
+        if layers == 1 { "layer" } else { "layers" },
+        HumanBytes(bytes),
+        engine.map(|engine| format!(", for {engine}")).unwrap_or_default(),
+    );
+}
+
+/// `12.00 MiB at 3.50 MiB/s, 1.00 MiB of it kept here, resumed 2 times`.
+fn describe_bytes(pull: &Pull, took: Duration) -> String {
+    let bytes = pull.from_tunnel + pull.from_cache;
+    let rate = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
+    let mut text = format!("{} at {}/s", HumanBytes(bytes), HumanBytes(rate));
+    if pull.from_cache > 0 {
+        text += &format!(", {} of it kept here", HumanBytes(pull.from_cache));
+    }
+    match pull.interruptions {
+        0 => {}
+        1 => text += ", resumed once",
+        times => text += &format!(", resumed {times} times"),
+    }
+    text
+}
+
+fn describe_time(took: Duration) -> String {
+    if took < Duration::from_secs(60) {
+        format!("{:.1} s", took.as_secs_f64())
+    } else {
+        HumanDuration(took).to_string()
+    }
+}

@@ -1,0 +1,239 @@
+// Makes and changes elements. All text goes in as text: names, errors and links may come from anywhere.
+
+import { COMMANDS, advise, ago, bytes, duration, percent, rate, say, since } from "./words.js";
+
+export const byId = (id) => document.getElementById(id);
+
+export function make(tag, className = "", ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+// Only what has changed, so that a screen reader and a selection are left alone.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function show(element, isShown) {
+  element.hidden = !isShown;
+}
+
+function setClass(element, className) {
+  if (element.className !== className) element.className = className;
+}
+
+function setBar(bar, value, max, label, className = "") {
+  if (max === null) bar.removeAttribute("value");
+  else [bar.max, bar.value] = [Math.max(max, 1), max === 0 ? 1 : value];
+  bar.setAttribute("aria-label", label);
+  setClass(bar, className);
+}
+
+// One child of `list` for each item, which keeps its element while its key stays.
+export function fill(list, items, key, create, update) {
+  const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  let place = null;
+  for (const item of items) {
+    const name = String(key(item));
+    let child = known.get(name);
+    known.delete(name);
+    if (!child) {
+      child = create(item);
+      child.dataset.key = name;
+    }
+    update(child, item);
+    const next = place ? place.nextElementSibling : list.firstElementChild;
+    if (next !== child) list.insertBefore(child, next);
+    place = child;
+  }
+  known.forEach((child) => child.remove());
+}
+
+const part = (element, name) => element.querySelector(`[data-part="${name}"]`);
+
+function named(name, tag, className = "", ...children) {
+  const element = make(tag, className, ...children);
+  element.dataset.part = name;
+  return element;
+}
+
+// docker.io/library/ is less than what follows.
+function imageName(image) {
+  const cut = image.lastIndexOf("/") + 1;
+  return [make("span", "where", image.slice(0, cut)), image.slice(cut)];
+}
+
+// A command, and a button that copies it. Not a text that could be a link or HTML.
+export function command(place, text) {
+  if (place.dataset.command === text && place.dataset.language === document.documentElement.lang) return;
+  place.dataset.command = text;
+  place.dataset.language = document.documentElement.lang;
+  const button = make("button", "", say("copy"));
+  button.type = "button";
+  button.dataset.copy = text;
+  button.setAttribute("aria-label", say("copyLabel", { text }));
+  place.replaceChildren(make("code", "", text), button);
+}
+
+export function pulls(items) {
+  fill(byId("pulls"), items, (pull) => pull.id, (pull) => {
+    const title = make("h3", "", ...imageName(pull.image));
+    const item = make("li", "card pull",
+      make("header", "", title, named("engine", "span", "tag"), named("platform", "span", "tag")),
+      make("div", "", named("bar", "progress")),
+      make("p", "sums", named("percent", "strong"), named("sums", "span"), named("rate", "span"), named("left", "span")),
+      named("waits", "p", "waits"),
+      named("details", "details", "", named("summary", "summary"), named("layers", "ul", "plain layers")));
+    // Few of them are open, so that their layers are seen at once.
+    part(item, "details").open = items.length <= 3;
+    return item;
+  }, (item, pull) => {
+    tag(part(item, "engine"), pull.engine);
+    tag(part(item, "platform"), pull.platform);
+    const isKnown = pull.length !== null;
+    setBar(part(item, "bar"), pull.bytes, pull.length, pull.image);
+    const share = isKnown ? Math.floor((100 * pull.bytes) / Math.max(1, pull.length)) : 0;
+    setText(part(item, "percent"), isKnown ? percent(share / 100) : say("resolving"));
+    setText(part(item, "sums"), isKnown ? say("sums", { bytes: bytes(pull.bytes), length: bytes(pull.length) }) : "");
+    setText(part(item, "rate"), pull.bytes_per_second ? rate(pull.bytes_per_second) : "");
+    setText(part(item, "left"), pull.seconds_left === null ? "" : say("left", { time: duration(pull.seconds_left) }));
+    waits(part(item, "waits"), pull);
+    const done = pull.layers.filter((layer) => layer.state === "done").length;
+    show(part(item, "details"), pull.layers.length > 0);
+    setText(part(item, "summary"), say("layers", { done, all: pull.layers.length }));
+    if (part(item, "details").open) layers(part(item, "layers"), pull.layers);
+  });
+}
+
+function tag(element, text) {
+  setText(element, text ?? "");
+  show(element, Boolean(text));
+}
+
+function waits(element, pull) {
+  const what = { tunnel: "waitsTunnel", permit: "waitsPermit", server: "waitsServer" }[pull.waits_for];
+  // Each request waits for a moment.
+  const time = pull.waits_since ? ago(pull.waits_since) : 0;
+  const words = what && (time >= 2 || pull.reason) ? [say(what), say("waitsSince", { time: duration(Math.floor(time)) })] : [];
+  const text = [words.join(" "), pull.reason].filter(Boolean).join(": ");
+  setText(element, text);
+  setClass(element, what ? "waits" : "waits bad");
+  show(element, text !== "");
+}
+
+function layers(list, items) {
+  fill(list, items, (layer) => layer.id, (layer) => make("li", "",
+    make("code", "", layer.id), named("text", "span"), named("bar", "progress")),
+  (item, layer) => {
+    const state = say(layer.state);
+    const size = layer.length === null ? bytes(layer.bytes) : say("sums", { bytes: bytes(layer.bytes), length: bytes(layer.length) });
+    setText(part(item, "text"), layer.state === "running" ? size : `${state} · ${bytes(layer.length ?? layer.bytes)}`);
+    setBar(part(item, "bar"), layer.bytes, layer.length, say("layerLabel", { id: layer.id, state }), layer.state === "done" ? "done" : "");
+  });
+}
+
+export function finished(items) {
+  fill(byId("finished"), items, (pull) => pull.id, (pull) => {
+    const forget = named("forget", "button", "quiet", "✕");
+    forget.type = "button";
+    forget.dataset.forget = pull.id;
+    return make("li", "row", make("h3", "", ...imageName(pull.image)),
+      make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("how", "p", "wide small"));
+  }, (item, pull) => {
+    const [word, look] = { done: ["outcomeDone", "good"], failed: ["outcomeFailed", "bad"], stopped: ["outcomeStopped", ""] }[pull.outcome];
+    setText(part(item, "outcome"), say(word));
+    setClass(part(item, "outcome"), `pill ${look}`);
+    setText(part(item, "when"), since(pull.at));
+    part(item, "forget").setAttribute("aria-label", say("forgetOne", { image: pull.image }));
+    const [done, all] = pull.layers;
+    const how = [
+      pull.from_tunnel + pull.from_cache === 0 && say("upToDate"),
+      pull.from_tunnel > 0 && say("fromTunnel", { bytes: bytes(pull.from_tunnel) }),
+      pull.from_cache > 0 && say("fromCache", { bytes: bytes(pull.from_cache) }),
+      say("took", { time: duration(pull.milliseconds / 1000) }),
+      all > 0 && say("layers", { done, all }),
+      pull.interruptions > 0 && say("resumed", { n: pull.interruptions }),
+      pull.engine, pull.platform, pull.reason,
+    ];
+    setText(part(item, "how"), how.filter(Boolean).join(" · "));
+  });
+}
+
+export function errors(items) {
+  fill(byId("errors"), items, (error) => `${error.image} ${error.text}`, (error) => make("li", "row",
+    make("p", "names", ...(error.image ? [make("h3", "", ...imageName(error.image))] : []), make("span", "bad", error.text)),
+    named("when", "span", "small"), named("advice", "p", "wide small"), named("command", "div", "wide line-of-code")),
+  (item, error) => {
+    const times = error.count > 1 ? ` · ${say("times", { n: error.count })}` : "";
+    setText(part(item, "when"), since(error.at) + times);
+    setText(part(item, "advice"), advise(error.advice));
+    const text = COMMANDS[error.advice];
+    show(part(item, "command"), Boolean(text));
+    if (text) command(part(item, "command"), text);
+  });
+}
+
+export const LOOKS = { up: "good", suspected: "warn", connecting: "warn", down: "bad", refused: "bad", spare: "" };
+
+export function servers(items, canAct) {
+  fill(byId("servers"), items, (server) => server.server, (server) => {
+    const use = named("use", "button");
+    use.type = "button";
+    use.dataset.prefer = server.server;
+    return make("li", "row", make("div", "names", make("h3", "", server.server), named("state", "span"), named("marks", "span", "small")),
+      make("div", "ends", use), named("facts", "p", "wide small"));
+  }, (item, server) => {
+    setText(part(item, "state"), say(server.state));
+    setClass(part(item, "state"), `pill ${LOOKS[server.state] ?? ""}`);
+    const marks = [server.in_use && say("inUse"), server.preferred && say("preferred"), server.draining && say("draining"), !server.trusted && say("untrusted")];
+    setText(part(item, "marks"), marks.filter(Boolean).join(" · "));
+    const facts = [
+      server.leg?.toUpperCase(), server.rtt_ms !== null && `${server.rtt_ms} ms`,
+      server.bytes_received !== null && bytes(server.bytes_received), server.reason,
+    ];
+    setText(part(item, "facts"), facts.filter(Boolean).join(" · "));
+    const use = part(item, "use");
+    setText(use, say("use"));
+    use.setAttribute("aria-label", say("useLabel", { server: server.server }));
+    show(use, canAct && items.length > 1 && server.state === "up" && !server.preferred);
+  });
+}
+
+export function quota(items) {
+  fill(byId("quota"), items, (limit) => `${limit.registry} ${limit.source}`, () => make("li", "row",
+    make("div", "names", named("registry", "h3"), named("source", "span", "small")), named("left", "strong", "number"),
+    make("div", "wide", named("bar", "progress")), named("when", "p", "wide small")),
+  (item, limit) => {
+    setText(part(item, "registry"), limit.registry);
+    setText(part(item, "source"), limit.source ?? "");
+    setText(part(item, "left"), say("quotaLeft", { left: limit.remaining, limit: limit.limit }));
+    setBar(part(item, "bar"), limit.remaining, limit.limit, say("quotaLabel", { registry: limit.registry }), limit.remaining * 10 < limit.limit ? "low" : "");
+    const back = limit.window_seconds ? say("quotaBack", { time: duration(limit.window_seconds) }) : "";
+    setText(part(item, "when"), [back, since(limit.at)].filter(Boolean).join(" · "));
+  });
+}
+
+export function engines(items, host) {
+  const any = { name: say("engineAny"), hint: say("engineAnyHint"), lines: [`docker pull ${host}/library/alpine`], state: "", look: "" };
+  const none = { name: "docxy-client pull", hint: say("enginesNone"), lines: ["docxy-client pull alpine -o alpine.tar"], state: "", look: "" };
+  const rows = (items ?? []).map((engine) => ({
+    name: engine.name,
+    state: say(engine.problem ? "engineProblem" : engine.is_set_up ? "engineReady" : "engineNot"),
+    look: engine.problem ? "warn" : engine.is_set_up ? "good" : "",
+    hint: engine.problem ?? say(engine.is_set_up ? "engineTest" : "engineSet"),
+    lines: [engine.is_set_up ? engine.test : engine.setup].filter(Boolean),
+  }));
+  if (items?.length === 0) rows.push(none);
+  fill(byId("engines"), [...rows, any], (row) => row.name, () => make("li", "row",
+    make("div", "names", named("name", "h3"), named("state", "span"), named("hint", "span", "small")), named("lines", "div", "wide")),
+  (item, row) => {
+    setText(part(item, "name"), row.name);
+    setText(part(item, "state"), row.state);
+    setClass(part(item, "state"), `pill ${row.look}`);
+    show(part(item, "state"), row.state !== "");
+    setText(part(item, "hint"), row.hint);
+    fill(part(item, "lines"), row.lines, (line) => line, () => make("div", "line-of-code"), command);
+  });
+}

@@ -1,0 +1,130 @@
+//! Makes the snapshots, and sends them to those who watch: the same bytes to all, at most four times a second, and only
+//! if something has changed.
+//!
+//! Must never make one while nobody watches, or one for each watcher.
+
+use super::Snapshot;
+use super::engines::Engines;
+use crate::gateway::Gateway;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt as _, unfold};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Maximum number of watchers. Their connections are none of the engines'.
+const WATCHERS_MAX: usize = 16;
+
+/// The time between two snapshots, at least.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// It is this many times as long as a snapshot takes, so that many pulls cost no more than a fiftieth of a processor.
+const PUBLISH_INTERVAL_RATIO: u32 = 50;
+
+/// After this time without a change a watcher gets an empty comment: one that is gone shows by that.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The body of an event stream (HTML, "Server-sent events").
+pub(crate) type EventStream = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+/// What is shown.
+#[derive(Debug)]
+pub(crate) struct Board {
+    gateway: Gateway,
+    address: SocketAddr,
+    engines: Engines,
+    /// The last event.
+    events: watch::Sender<Bytes>,
+    watchers: Arc<Semaphore>,
+    joined: Notify,
+    shutdown: CancellationToken,
+}
+
+impl Board {
+    /// A board of a client that engines reach at this address. Its streams end at `shutdown`.
+    pub(crate) fn new(gateway: Gateway, address: SocketAddr, shutdown: CancellationToken) -> Self {
+        Self {
+            gateway,
+            address,
+            engines: Engines::default(),
+            events: watch::Sender::default(),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            joined: Notify::new(),
+            shutdown,
+        }
+    }
+
+    /// Publishes while somebody watches. Never ends.
+    pub(crate) async fn run(&self) -> Infallible {
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                () = sleep_until(due), if self.events.receiver_count() > 0 => {
+                    let begun = Instant::now();
+                    self.publish();
+                    due = Instant::now() + PUBLISH_INTERVAL.max(begun.elapsed() * PUBLISH_INTERVAL_RATIO);
+                }
+                () = self.joined.notified() => {}
+            }
+        }
+    }
+
+    /// Everything, now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let (pulls, finished) = self.gateway.transfers().pulls();
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.address.to_string(),
+            line: self.gateway.tunnel_state(),
+            servers: self.gateway.servers(),
+            history: self.gateway.line().received(),
+            pulls,
+            finished,
+            quota: self.gateway.rate_limits(),
+            cache: None,
+            errors: self.gateway.recent_errors(),
+            engines: self.engines.get(self.address.port()),
+        }
+    }
+
+    /// The events of one watcher, the first at once; `None` if there are too many.
+    pub(crate) fn watch(&self) -> Option<EventStream> {
+        let permit = Arc::clone(&self.watchers).try_acquire_owned().ok()?;
+        self.publish();
+        let mut events = self.events.subscribe();
+        events.mark_changed();
+        self.joined.notify_one();
+        let stream = unfold((events, permit), async |(mut events, permit)| {
+            let bytes = match timeout(COMMENT_INTERVAL, events.changed()).await {
+                Ok(Ok(())) => events.borrow_and_update().clone(),
+                Ok(Err(_)) => return None,
+                Err(_) => Bytes::from_static(b":\n\n"),
+            };
+            Some((Ok(Frame::data(bytes)), (events, permit)))
+        });
+        Some(StreamBody::new(stream.take_until(self.shutdown.clone().cancelled_owned()).boxed()))
+    }
+
+    fn publish(&self) {
+        // JSON has no line breaks, which would end the event.
+        let mut event = b"data: ".to_vec();
+        if let Err(error) = serde_json::to_writer(&mut event, &self.snapshot()) {
+            tracing::error!(%error, "the status cannot be written as JSON");
+            return;
+        }
+        event.extend_from_slice(b"\n\n");
+        self.events.send_if_modified(|last| {
+            let differs = *last != event;
+            if differs {
+                *last = event.into();
+            }
+            differs
+        });
+    }
+}

@@ -1,0 +1,132 @@
+//! How a line looks: for people, or as JSON for programs.
+//!
+//! What a line is about comes first, and where in the program it was written only with `debug` and `trace`.
+
+use super::timestamp::{clock, timestamp};
+use serde::Deserialize;
+use std::fmt;
+use std::str::FromStr;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Lines of modules with this name are sentences that say everything. Their fields are for programs.
+const SENTENCES: &str = "::pulls";
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, derive_more::Display, Deserialize)]
+#[serde(try_from = "String")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    #[display("text")]
+    Text,
+    /// One JSON object on each line.
+    #[display("json")]
+    Json,
+}
+
+/// The text names no format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a log format is text or json")]
+pub struct LogFormatError;
+
+impl FromStr for LogFormat {
+    type Err = LogFormatError;
+
+    fn from_str(text: &str) -> Result<Self, LogFormatError> {
+        [Self::Text, Self::Json].into_iter().find(|format| format.to_string() == text).ok_or(LogFormatError)
+    }
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = LogFormatError;
+
+    fn try_from(text: String) -> Result<Self, LogFormatError> {
+        text.parse()
+    }
+}
+
+/// Writes lines for people: the time, the level, the message, its fields, and those of the spans around it.
+pub(super) struct TextLine {
+    /// On a terminal, the time of the day is enough.
+    pub(super) is_terminal: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for TextLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let time = if self.is_terminal { clock() } else { timestamp() };
+        let colour = if writer.has_ansi_escapes() { colour(*metadata.level()) } else { None };
+        match colour {
+            Some(colour) => {
+                write!(writer, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{:>5}\x1b[0m ", metadata.level())?
+            }
+            None => write!(writer, "{time} {:>5} ", metadata.level())?,
+        }
+        if metadata.target().ends_with(SENTENCES) {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            return writeln!(writer, "{}", message.0);
+        }
+        if *metadata.level() >= Level::DEBUG {
+            write!(writer, "{}: ", metadata.target())?;
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            let extensions = span.extensions();
+            if let Some(fields) = extensions.get::<FormattedFields<N>>()
+                && !fields.is_empty()
+            {
+                write!(writer, " {fields}")?;
+            }
+        }
+        writeln!(writer)
+    }
+}
+
+/// The colour of a level, as a terminal is told (ECMA-48, SGR).
+const fn colour(level: Level) -> Option<u8> {
+    match level {
+        Level::ERROR => Some(31),
+        Level::WARN => Some(33),
+        Level::INFO => Some(32),
+        _ => Some(34),
+    }
+}
+
+/// The message of an event, without its fields.
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_has_its_name() {
+        for (text, expected) in
+            [("text", Ok(LogFormat::Text)), ("json", Ok(LogFormat::Json)), ("xml", Err(LogFormatError))]
+        {
+            assert_eq!(text.parse(), expected);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A pull, a fault, and the buttons, as a user meets them.
+
+use anyhow::Result;
+use hub_stand_in::{Fault, Rule, Site};
+use tokio::task::block_in_place;
+
+use crate::support::{
+    browser::{Browser, LAPTOP},
+    testbed::Testbed,
+};
+
+const PULL: &str = "document.querySelector('#pulls .pull')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
+    let mut testbed = Testbed::new().await?;
+    let image = testbed.publish("team/app", 7, 5, 20 << 20)?;
+    let layer = image.platform("amd64").unwrap().layers[2].blob.digest().hex().to_owned();
+    testbed.hub.faults().arm(Rule::always(Fault::Hold { site: Site::Cdn }).on(&layer));
+    let mut browser = Browser::start().await?;
+    browser.open(&testbed.url(), LAPTOP).await?;
+    browser.wait_for("document.querySelector('#state').textContent === 'Connected'").await?;
+    browser.wait_for("!document.querySelector('#pulls-empty').hidden").await?;
+
+    let pull = testbed.pull("team/app");
+    browser.wait_for(&format!("{PULL}?.querySelectorAll('.layers li').length === 5")).await?;
+    // All but the layer that does not come.
+    browser.wait_for(&format!("{PULL}.querySelectorAll('.layers progress.done').length === 4")).await?;
+    let text = browser.text(&format!("{PULL}.innerText")).await?;
+    for words in ["docker.io/team/app:1", "docker", "linux/amd64", "4 of 5 layers", "of 20.0 MiB"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    let bar = browser.value(&format!("{PULL}.querySelector('progress').position")).await?;
+    assert!((0.5..1.0).contains(&bar.as_f64().unwrap()), "{bar}");
+    browser.keep_picture("pull").await?;
+
+    // A server that hears nothing any more.
+    testbed.server.process().signal("STOP")?;
+    browser.wait_for("document.querySelector('#state').textContent === 'Not answering'").await?;
+    let title = browser.text("document.querySelector('#line-title').textContent").await?;
+    assert!(title.contains(&testbed.server.address().to_string()), "{title}");
+    browser.keep_picture("suspected").await?;
+    block_in_place(|| testbed.server.process().kill())?;
+    block_in_place(|| testbed.server.start_again())?;
+    browser.wait_for("document.querySelector('#state').textContent === 'Connected'").await?;
+
+    testbed.hub.faults().clear();
+    testbed.hub.faults().release();
+    pull.await??;
+    browser.wait_for("document.querySelectorAll('#finished li').length === 1").await?;
+    assert_eq!(browser.value("document.querySelectorAll('#pulls .pull').length").await?, 0);
+    let text = browser.text("document.querySelector('#finished').innerText").await?;
+    for words in ["docker.io/team/app:1", "done", "MiB through the tunnel", "5 of 5 layers"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+
+    // A registry that refuses, and what to do about it.
+    testbed.hub.faults().arm(Rule::once(Fault::Status {
+        site: Site::Registry,
+        status: 404,
+        retry_after: None,
+    }));
+    testbed.pull("team/gone").await?.unwrap_err();
+    browser
+        .wait_for("document.querySelector('#errors').innerText.includes('Check the name and the tag')")
+        .await?;
+    browser.keep_picture("finished").await?;
+    assert_eq!(browser.complaints, [""; 0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_used_by_keyboard_alone() -> Result<()> {
+    let testbed = Testbed::new().await?;
+    testbed.publish("team/app", 8, 2, 1 << 20)?;
+    testbed.pull("team/app").await??;
+    let mut browser = Browser::start().await?;
+    browser.allow_clipboard().await?;
+    browser.open(&testbed.url(), LAPTOP).await?;
+    browser.wait_for("document.querySelectorAll('#finished li').length === 1").await?;
+
+    browser.press("Tab").await?;
+    browser.press("Enter").await?;
+    assert_eq!(browser.value("document.activeElement.id").await?, "main", "past the header");
+
+    browser.tab_to("#pulls-try button").await?;
+    browser.press("Enter").await?;
+    let command = format!("docker pull {}/library/alpine", testbed.client.address());
+    let is_copied = format!("navigator.clipboard.readText().then(text => text === '{command}')");
+    browser.wait_for(&is_copied).await?;
+    browser.wait_for("document.querySelector('#news').textContent === 'Copied'").await?;
+
+    // Without the clipboard of a secure context, as on another machine.
+    browser.value("navigator.clipboard.writeText('')").await?;
+    browser.value("navigator.clipboard.writeText = () => Promise.reject(new Error())").await?;
+    browser.tab_to("#engines li:last-child button").await?;
+    browser.press(" ").await?;
+    browser.wait_for(&is_copied).await?;
+
+    browser.open(&testbed.url(), LAPTOP).await?;
+    browser.tab_to("[data-language=zh]").await?;
+    browser.press("Enter").await?;
+    browser.wait_for("document.querySelector('#pulls-title').textContent.startsWith('正在拉取')").await?;
+    assert_eq!(browser.value("document.documentElement.lang").await?, "zh-CN");
+    browser.open(&testbed.url(), LAPTOP).await?;
+    assert_eq!(browser.value("document.documentElement.lang").await?, "zh-CN", "it is remembered");
+
+    browser.wait_for("document.querySelectorAll('#finished li').length === 1").await?;
+    browser.tab_to("#finished [data-forget]").await?;
+    browser.press("Enter").await?;
+    browser.wait_for("document.querySelectorAll('#finished li').length === 0").await?;
+    assert_eq!(browser.complaints, [""; 0]);
+    Ok(())
+}
