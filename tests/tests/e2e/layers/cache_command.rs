@@ -25,6 +25,8 @@ async fn layers_are_listed_checked_and_removed_by_whoever_has_them() {
     for (_, path) in &blobs {
         assert!(testbed.engine.get(path, &[]).await.whole);
     }
+    // What is in use is not removed.
+    testbed.exchanges_with_server();
     for is_running in [true, false] {
         if !is_running {
             block_in_place(|| testbed.client.stop()).unwrap();
