@@ -22,7 +22,7 @@
 //! unused. If a body is aborted, [`ChunkHeader::Aborted`](chunk::ChunkHeader::Aborted) and a fault follow
 //! instead of the end, and the segment that was being sent ends early.
 //!
-//! After a manifest's response, the server may send prefetched items: see [`prefetch`].
+//! After a manifest's response, the server may send prefetched items and segments of layers: see [`prefetch`].
 
 mod auth;
 pub mod backoff;

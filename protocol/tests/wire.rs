@@ -21,9 +21,9 @@ use docxy_protocol::link::ClientSecret;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::{Digest, Reference, Registry};
 use docxy_protocol::patience::Patience;
-use docxy_protocol::prefetch::{ContentKind, PrefetchHint, PrefetchItem};
+use docxy_protocol::prefetch::{ContentKind, LayerSegment, PrefetchHint, PrefetchItem};
 use docxy_protocol::reply::{BodyFraming, Reply, Response};
-use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::request::{Method, Operation, Request, TraceId};
 use docxy_protocol::secret::Secret;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_protocol::token::{Parsed, TokenRequest};
@@ -82,7 +82,9 @@ fn stream_headers_have_these_bytes() {
     request.patience = Patience::new(Duration::from_secs(24));
     golden(&request_header(7, request.clone()), GOLDEN_REQUEST);
     let platform = "linux/arm/v7".parse().unwrap();
-    request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known: Some(digest()) });
+    let known = Some(digest());
+    request.prefetch = Some(PrefetchHint { platform, small_blobs: true, known, layer_segments: 5 });
+    request.trace = TraceId(0x0123_4567_89ab_cdef);
     golden(&request_header(251, request), GOLDEN_PREFETCH_HINT);
     let ghcr: Registry = "ghcr.io".parse().unwrap();
     let login = Login { registry: ghcr.clone(), user: "me".into(), password: Secret::new("pw") };
@@ -95,7 +97,7 @@ fn stream_headers_have_these_bytes() {
 #[test]
 fn a_hello_begins_with_the_version_for_ever() {
     assert_eq!(show(&preamble(2)), "dcxy<00><02>");
-    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (6, b"docxy/6".to_vec(), b"docxy/1".to_vec()));
+    assert_eq!((WIRE_VERSION, alpn(WIRE_VERSION), alpn(1)), (7, b"docxy/7".to_vec(), b"docxy/1".to_vec()));
     for (version, code) in [
         (0, Some(CloseCode::ClientOutdated)),
         (WIRE_VERSION - 1, Some(CloseCode::ClientOutdated)),
@@ -197,6 +199,7 @@ fn prefetch_items_have_these_bytes() {
     let content = ContentKind::Manifest { content_type: "a/b".into() };
     golden(&PrefetchItem::new(digest(), content, 258).unwrap(), GOLDEN_MANIFEST);
     golden(&PrefetchItem::new(digest(), ContentKind::Blob, 7).unwrap(), GOLDEN_BLOB);
+    golden(&LayerSegment { digest: digest(), n: 7 }, GOLDEN_LAYER_SEGMENT);
 }
 
 #[test]
@@ -217,16 +220,19 @@ fn an_item_that_is_too_long_is_rejected_on_both_sides() {
     }
 }
 
-const GOLDEN_AUTO: &str = "dcxy<00><06><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
+const GOLDEN_AUTO: &str = "dcxy<00><07><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<00><00>";
 const GOLDEN_FIXED: &str =
-    "dcxy<00><06><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
-const GOLDEN_CUBIC: &str = "dcxy<00><06><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
-const GOLDEN_REQUEST: &str = "<00><00><00>A<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]";
-const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><9a><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<fb><c0>]";
-const GOLDEN_LOGIN: &str = "<00><00><00><1f><00><07><07>ghcr.io<00><04><07>ghcr.io<02>me<02>pw<00><00><fb>0u";
+    "dcxy<00><07><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
+const GOLDEN_CUBIC: &str = "dcxy<00><07><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
+const GOLDEN_REQUEST: &str = "<00><00><00>B<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]<00>";
+const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><a4><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<05><fb><c0>]<fd><ef><cd><ab><89>gE#<01>";
+const GOLDEN_LOGIN: &str =
+    "<00><00><00><20><00><07><07>ghcr.io<00><04><07>ghcr.io<02>me<02>pw<00><00><fb>0u<00>";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";
+const GOLDEN_LAYER_SEGMENT: &str =
+    "<00><00><00>IGsha256:abababababababababababababababababababababababababababababababab<07>";
 const GOLDEN_SEGMENT: &str = "<00><00><00><05><01><fb><e8><03><07>";
 const GOLDEN_TOKEN: &str =
     "<00><00><00>.<01><02><00><03>a/b<04>pull<01><12>registry:catalog:*<01><06>docker<01><00><01><02>me";
@@ -348,11 +354,12 @@ fn any_stream_header() -> impl Strategy<Value = StreamHeader> {
         }),
     ];
     let hint = proptest::option::of(any_prefetch_hint());
-    let request = (any::<u64>(), any_operation(), authorization, any_headers(), hint).prop_map(
-        |(exchange, operation, authorization, headers, prefetch)| {
+    let request = (any::<[u64; 2]>(), any_operation(), authorization, any_headers(), hint).prop_map(
+        |([exchange, trace], operation, authorization, headers, prefetch)| {
             let mut request = Request::new("ghcr.io".parse().unwrap(), operation)
                 .with_authorization(authorization)
-                .with_headers(headers);
+                .with_headers(headers)
+                .with_trace(TraceId(trace));
             request.prefetch = prefetch;
             request_header(exchange, request)
         },
@@ -375,11 +382,12 @@ fn any_hello() -> impl Strategy<Value = Hello> {
 }
 
 fn any_prefetch_hint() -> impl Strategy<Value = PrefetchHint> {
-    ("linux/(amd64|arm/v[5-8])", any::<bool>(), proptest::option::of(any_digest())).prop_map(
-        |(platform, small_blobs, known)| PrefetchHint {
+    ("linux/(amd64|arm/v[5-8])", any::<bool>(), proptest::option::of(any_digest()), any::<u32>()).prop_map(
+        |(platform, small_blobs, known, layer_segments)| PrefetchHint {
             platform: platform.parse().unwrap(),
             small_blobs,
             known,
+            layer_segments,
         },
     )
 }
@@ -482,6 +490,7 @@ proptest! {
         let _ = frame::decode::<Reply>(&bytes);
         let _ = frame::decode::<ControlMessage>(&bytes);
         let _ = frame::decode::<PrefetchItem>(&bytes);
+        let _ = frame::decode::<LayerSegment>(&bytes);
         let _ = read::<StreamHeader>(&bytes);
     }
 }

@@ -10,12 +10,13 @@ use crate::credentials::TokenSource;
 use crate::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
 use docxy_host::logging::LogHandle;
+use docxy_host::random::random_number;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{SMALL_BODY_BYTES_MAX, TOKEN_FORM_BYTES_MAX};
 use docxy_protocol::name::Registry;
-use docxy_protocol::request::Request;
+use docxy_protocol::request::{Request, TraceId};
 use docxy_protocol::route::{self, NamedBy, Route};
 use docxy_protocol::token::{Parsed, TokenRequest};
 use docxy_protocol::token_response::TokenResponse;
@@ -111,7 +112,8 @@ impl Handler {
                 let authorization = if anonymous.is_some() { Authorization::Public } else { authorization };
                 let request = Request::new(registry, operation)
                     .with_authorization(authorization)
-                    .with_headers(Headers::filter_request(request.headers()));
+                    .with_headers(Headers::filter_request(request.headers()))
+                    .with_trace(TraceId(random_number()));
                 let response = self.forward(request, &engine, named_by, &host).await?;
                 Ok(match anonymous {
                     Some(anonymous) => anonymous.explain(response).await,
@@ -157,7 +159,8 @@ impl Handler {
             return Ok(responses::public_token(has_credential));
         }
         let source = TokenSource { registry, token, authorization };
-        let request = source.request().with_headers(Headers::filter_request(&head.headers));
+        let headers = Headers::filter_request(&head.headers);
+        let request = source.request().with_headers(headers).with_trace(TraceId(random_number()));
         if !self.gateway.may_send(&request) {
             return Ok(responses::public_token(has_credential));
         }

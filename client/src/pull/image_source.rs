@@ -74,7 +74,12 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
             method: Method::Get,
         };
         let accepted = MEDIA_TYPES.map(|name| (header::ACCEPT, HeaderValue::from_static(name)));
-        let hint = PrefetchHint { platform: self.platform.clone(), small_blobs: true, known: None };
+        let hint = PrefetchHint {
+            platform: self.platform.clone(),
+            small_blobs: true,
+            known: None,
+            layer_segments: 0,
+        };
         let mut request = self.request(operation, accepted);
         request.prefetch = Some(hint);
         let (head, bytes) = match self.client.send(request).await {

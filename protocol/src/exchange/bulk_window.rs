@@ -126,6 +126,13 @@ impl BulkWindow {
         segments.min(INITIAL_SEGMENTS_MAX)
     }
 
+    /// Segments that arrive in one round trip; none while the rate is not known, or if that is less than half of one.
+    #[must_use]
+    pub fn round_trip_segments(&self) -> u32 {
+        let segments = self.rate().map_or(0.0, |_| self.bdp() / f64::from(SEGMENT_BYTES));
+        if segments < 0.5 { 0 } else { (segments.ceil() as u32).min(INITIAL_SEGMENTS_MAX) }
+    }
+
     fn highest(&self) -> f64 {
         self.rate_samples.iter().copied().fold(0.0, f64::max)
     }
@@ -208,6 +215,18 @@ mod tests {
         }
         connection.run(320, 200, 1000);
         assert_rounded(connection.bytes(), 48_000_000);
+    }
+
+    #[test]
+    fn a_round_trip_carries_no_segment_of_an_unknown_or_slow_line() {
+        for (mbit, rtt_ms, expected) in
+            [(100, 200, 5), (100, 50, 2), (15, 200, 1), (8, 200, 0), (10_000, 300, 40)]
+        {
+            let mut connection = Simulation::new(None);
+            assert_eq!(connection.window.round_trip_segments(), 0, "unknown");
+            connection.run(mbit, rtt_ms, 10 * rtt_ms.max(50));
+            assert_eq!(connection.window.round_trip_segments(), expected, "{mbit} Mbit/s, {rtt_ms} ms");
+        }
     }
 
     #[test]

@@ -3,21 +3,27 @@
 //! ```text
 //!  client                                                             server
 //!    │ StreamHeader::Request with a PrefetchHint, FIN ──────────────▶ │ HEAD or GET manifests/<tag>
+//!    │ StreamHeader::Segment, FIN: as many as the hint says ────────▶ │
 //!    │ ◀────────────────────────────── Reply, …, ChunkHeader::End     │ the response, which is never delayed
 //!    │ ◀──────────────────── PrefetchItem and its bytes: the index    │ unless the response had it
 //!    │ ◀─────────────────── PrefetchItem and its bytes: a manifest    │ of the hint's platform
 //!    │ ◀─────────────────── PrefetchItem and its bytes: the config    │
 //!    │ ◀────────────────────────────────────────────────────── FIN    │
+//!    │ ◀──── on each segment stream: LayerSegment, its bytes, FIN     │ of the layers of that manifest
 //! ```
+//!
+//! The segment streams are filled in the order of the layers. The server resets those for which it has nothing, and the
+//! client those of layers that it has. Only layers that everybody may read are prefetched.
 //!
 //! The client must not use an item before it has verified the digest, and must stop at the first item that
 //! does not match. Private content is prefetched only after a request with the user's token, and must be
 //! served only to requests with that token.
 
-use crate::limits::{MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX};
+use crate::limits::{MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX, SEGMENT_BYTES};
 use crate::name::Digest;
 use crate::platform::{self, Platform};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What may be prefetched after the response to a manifest request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +36,27 @@ pub struct PrefetchHint {
     /// The digest that the reference had before, if the client has cached it and everything below it. If
     /// the reference still has this digest, nothing follows.
     pub known: Option<Digest>,
+    /// Segment streams that the client opens for layers with the request, numbered from 0. More than
+    /// [`INITIAL_SEGMENTS_MAX`](crate::limits::INITIAL_SEGMENTS_MAX) remain unused.
+    pub layer_segments: u32,
+}
+
+/// The first frame on a segment stream that the client opened for layers. The bytes of the segment follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerSegment {
+    /// The layer, whose size is in the manifest.
+    pub digest: Digest,
+    /// The index of the segment in the layer, from 0.
+    pub n: u32,
+}
+
+impl LayerSegment {
+    /// The bytes of a layer of this size that the segment carries: [`SEGMENT_BYTES`], or what is left of it.
+    #[must_use]
+    pub fn range(&self, size: u64) -> Range<u64> {
+        let start = u64::from(self.n) * u64::from(SEGMENT_BYTES);
+        start.min(size)..(start + u64::from(SEGMENT_BYTES)).min(size)
+    }
 }
 
 /// The header of one item; `length` bytes follow it on the stream.

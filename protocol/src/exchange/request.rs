@@ -28,14 +28,22 @@ pub struct Request {
     pub prefetch: Option<PrefetchHint>,
     /// How long the client waits for the head of the response.
     pub patience: Patience,
+    /// Which request of an engine this is part of, in the logs of both sides.
+    pub trace: TraceId,
 }
+
+/// Names a request of an engine. The client chooses it at random; 0 is a request of the client itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, derive_more::Display, Serialize, Deserialize)]
+#[display("{_0:016x}")]
+pub struct TraceId(pub u64);
 
 impl Request {
     /// A request without credential, header fields and prefetch hint, for which no engine waits.
     #[must_use]
     pub fn new(registry: Registry, operation: Operation) -> Self {
         let (authorization, headers) = (Authorization::None, Headers::default());
-        Self { registry, operation, authorization, headers, prefetch: None, patience: Patience::default() }
+        let (patience, trace) = (Patience::default(), TraceId::default());
+        Self { registry, operation, authorization, headers, prefetch: None, patience, trace }
     }
 
     /// Sets the credential.
@@ -48,6 +56,12 @@ impl Request {
     #[must_use]
     pub fn with_headers(self, headers: Headers) -> Self {
         Self { headers, ..self }
+    }
+
+    /// Sets the request of the engine.
+    #[must_use]
+    pub fn with_trace(self, trace: TraceId) -> Self {
+        Self { trace, ..self }
     }
 
     /// Whether it carries what only its user may know: a password, or a token that was obtained with one.

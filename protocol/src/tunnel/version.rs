@@ -4,7 +4,7 @@
 //! [`WIRE_VERSION`] must be raised at every change of the wire: frames, messages, their order.
 
 /// The version that this build speaks.
-pub const WIRE_VERSION: u16 = 6;
+pub const WIRE_VERSION: u16 = 7;
 
 /// The version before a Hello said so. Its clients are still told to upgrade.
 pub const UNMARKED_VERSION: u16 = 1;

@@ -380,6 +380,7 @@ async fn run_exchange(
         registry = %request.registry,
         operation = request.operation.name(),
         repository = request.operation.repository().map(tracing::field::display),
+        trace = tracing::enabled!(tracing::Level::DEBUG).then(|| tracing::field::display(request.trace)),
     );
     async {
         let ConnectionContext { admission, queue, budget, shared, .. } = client;

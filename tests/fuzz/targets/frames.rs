@@ -1,11 +1,11 @@
-//! The first frame of a stream, Hellos, control messages and prefetched items: a decoded frame is encoded as the
+//! The first frame of a stream, Hellos, control messages and what is prefetched: a decoded frame is encoded as the
 //! same value, and a request stays on the registry's host.
 #![no_main]
 
 use docxy_protocol::control::{ControlMessage, Hello, StreamHeader};
 use docxy_protocol::frame;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
-use docxy_protocol::prefetch::PrefetchItem;
+use docxy_protocol::prefetch::{LayerSegment, PrefetchItem};
 use docxy_protocol::reply::{BodyFraming, Reply};
 use libfuzzer_sys::fuzz_target;
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,7 +13,7 @@ use std::fmt::Debug;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, payload)) = bytes.split_first() else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             if let Some(StreamHeader::Request(header)) = reencoded::<StreamHeader>(payload) {
                 let request = header.request.without_foreign_credentials();
@@ -32,6 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         2 => drop(reencoded::<ControlMessage>(payload)),
         4 => drop(reencoded::<Hello>(payload)),
+        5 => drop(reencoded::<LayerSegment>(payload)),
         _ => {
             if let Some(item) = reencoded::<PrefetchItem>(payload) {
                 assert!(item.length() <= MANIFEST_BYTES_MAX);
