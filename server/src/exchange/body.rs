@@ -4,6 +4,7 @@
 
 use super::Outgoing;
 use crate::admission::Permit;
+use crate::budget::BudgetShare;
 use crate::streams::{ChunkWriter, ResponseStream};
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a body was not sent to its end.
@@ -41,11 +43,12 @@ pub(super) async fn send_whole(
     permit: &Permit,
 ) -> Result<u64, BodyError> {
     let is_small = download.length().is_some_and(|length| length <= SMALL_BODY_BYTES_MAX);
-    let mut turns = outgoing.queue.add();
+    let mut turns = outgoing.resources.queue.add();
+    let budget = outgoing.resources.budget;
     let (mut sent, mut turn_ends) = (0, u64::from(SEGMENT_BYTES));
     while let Some(chunk) = next_chunk(download, writer.stream()).await? {
         if !is_small {
-            ensure_slot(writer.stream(), outgoing, permit).await?;
+            ensure_slot(writer.stream(), budget, permit).await?;
         }
         sent += chunk.len() as u64;
         if sent > turn_ends {
@@ -53,7 +56,7 @@ pub(super) async fn send_whole(
             turns.next_turn().apply_to(writer.stream());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
-        write_body(permit, outgoing, writer.write(chunk)).await?;
+        write_body(permit, budget, writer.write(chunk)).await?;
     }
     Ok(sent)
 }
@@ -65,41 +68,72 @@ pub(super) async fn send_segments(
     outgoing: &mut Outgoing<'_>,
     permit: &Permit,
 ) -> Result<u64, BodyError> {
-    let mut turns = outgoing.queue.add();
-    let mut buffered = Bytes::new();
+    let mut turns = outgoing.resources.queue.add();
+    let mut body = SegmentedBody::new(download, outgoing.resources.budget, permit);
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
         let mut segment = write_in_time(permit, async { Ok(outgoing.segments.take(n).await) }).await?;
         let turn = turns.next_turn();
         turn.apply_to(&mut segment);
         let range = layout.range(n);
-        let mut remaining = range.end - range.start;
-        while remaining > 0 {
-            if buffered.is_empty() {
-                buffered = match next_chunk(download, &mut segment).await.and_then(or_ended_early) {
-                    Ok(chunk) => chunk,
-                    Err(error) => {
-                        // It ends short, so that the client reads its bytes, and then the fault on the
-                        // response's stream.
-                        let _ = outgoing.undelivered.finish(segment, Some(turn));
-                        return Err(error.into());
-                    }
-                };
+        match body.send(&mut segment, range.end - range.start).await {
+            Err(BodyError::Upstream(error)) => {
+                // It ends short, so that the client reads its bytes, and then the fault on the response's stream.
+                let _ = outgoing.undelivered.finish(segment, Some(turn));
+                return Err(error.into());
             }
-            ensure_slot(&mut segment, outgoing, permit).await?;
-            let length = buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
-            let chunk = buffered.split_to(length);
-            remaining -= chunk.len() as u64;
-            write_body(permit, outgoing, segment.send(chunk)).await?;
+            sent => sent?,
         }
         outgoing.undelivered.finish(segment, Some(turn)).map_err(|_| BodyError::Cancelled)?;
     }
-    // Only the end of the upstream body proves that it was whole.
-    match download.next().await? {
-        None if buffered.is_empty() => Ok(layout.length()),
-        _ => {
-            let detail = "the body is longer than announced";
-            Err(UpstreamError::new(Hop::Cdn, FaultKind::MalformedResponse, detail).into())
+    body.end().await?;
+    Ok(layout.length())
+}
+
+/// A body that is sent in segments, in order.
+pub(super) struct SegmentedBody<'a> {
+    download: &'a mut Download,
+    buffered: Bytes,
+    budget: &'a Arc<BudgetShare>,
+    permit: &'a Permit,
+}
+
+impl<'a> SegmentedBody<'a> {
+    pub(super) const fn new(
+        download: &'a mut Download,
+        budget: &'a Arc<BudgetShare>,
+        permit: &'a Permit,
+    ) -> Self {
+        Self { download, buffered: Bytes::new(), budget, permit }
+    }
+
+    /// Sends its next `remaining` bytes on a segment's stream.
+    pub(super) async fn send(
+        &mut self,
+        segment: &mut ResponseStream,
+        mut remaining: u64,
+    ) -> Result<(), BodyError> {
+        while remaining > 0 {
+            if self.buffered.is_empty() {
+                self.buffered = next_chunk(self.download, segment).await.and_then(or_ended_early)?;
+            }
+            ensure_slot(segment, self.budget, self.permit).await?;
+            let length = self.buffered.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let chunk = self.buffered.split_to(length);
+            remaining -= chunk.len() as u64;
+            write_body(self.permit, self.budget, segment.send(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    /// Only the end of the upstream body proves that it was whole.
+    async fn end(self) -> Result<(), UpstreamError> {
+        match self.download.next().await? {
+            None if self.buffered.is_empty() => Ok(()),
+            _ => {
+                let detail = "the body is longer than announced";
+                Err(UpstreamError::new(Hop::Cdn, FaultKind::MalformedResponse, detail))
+            }
         }
     }
 }
@@ -120,13 +154,13 @@ pub(super) async fn write_in_time<T>(
 /// Waits for a write of a body, until its permit or its slot is reclaimed.
 async fn write_body(
     permit: &Permit,
-    outgoing: &Outgoing<'_>,
+    budget: &BudgetShare,
     write: impl Future<Output = Result<(), SendError>>,
 ) -> Result<(), BodyError> {
     tokio::select! {
         biased;
         written = write_in_time(permit, write) => written,
-        () = outgoing.budget.reclaimed() => Err(BodyError::Reclaimed),
+        () = budget.reclaimed() => Err(BodyError::Reclaimed),
     }
 }
 
@@ -150,11 +184,11 @@ async fn next_chunk(
 /// Waits for a slot of the send budget, unless the stream has one.
 async fn ensure_slot(
     stream: &mut ResponseStream,
-    outgoing: &Outgoing<'_>,
+    budget: &Arc<BudgetShare>,
     permit: &Permit,
 ) -> Result<(), BodyError> {
     if stream.slot.is_none() {
-        stream.slot = Some(write_in_time(permit, async { Ok(outgoing.budget.slot().await) }).await?);
+        stream.slot = Some(write_in_time(permit, async { Ok(budget.slot().await) }).await?);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! body, or let one that failed look whole.
 
 mod body;
+mod layers;
 mod prefetch;
 
 use crate::admission::{ClientAdmission, Permit};
@@ -20,6 +21,7 @@ use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::reply::{self, Reply};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::segment::SegmentLayout;
+use layers::LayerStreams;
 use prefetch::Prefetch;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +41,7 @@ struct PendingPrefetch<'a> {
     prefetch: Prefetch<'a>,
     writer: PrefetchWriter,
     permit: Permit,
+    layers: LayerStreams<'a>,
 }
 
 /// What the exchanges of a client, or of one of its connections, share.
@@ -52,8 +55,7 @@ pub(crate) struct Resources<'a> {
 /// Where a body goes.
 struct Outgoing<'a> {
     segments: ExchangeSegments,
-    queue: &'a FairQueue,
-    budget: &'a Arc<BudgetShare>,
+    resources: Resources<'a>,
     undelivered: &'a Undelivered,
 }
 
@@ -77,10 +79,9 @@ pub(crate) async fn run(
         }
     };
     tokio::pin!(cancelled);
-    let Resources { admission, queue, budget } = resources;
-    let outgoing = Outgoing { segments, queue, budget, undelivered: &undelivered };
+    let outgoing = Outgoing { segments, resources, undelivered: &undelivered };
     let outcome = tokio::select! {
-        outcome = respond(&request, stream, outgoing, admission, upstream) => outcome,
+        outcome = respond(&request, stream, outgoing, upstream) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
@@ -111,7 +112,7 @@ pub(crate) async fn run(
         };
         let ms = started.elapsed().as_millis();
         match sent {
-            Ok((items, bytes)) => tracing::debug!(items, bytes, ms, "prefetch sent"),
+            Ok((items, bytes, layers)) => tracing::debug!(items, bytes, layers, ms, "prefetch sent"),
             Err(_) => return tracing::debug!(ms, "prefetch cancelled"),
         }
     }
@@ -122,22 +123,37 @@ pub(crate) async fn run(
 }
 
 impl PendingPrefetch<'_> {
-    /// Sends the prefetch. Returns the number of items, and their bytes.
-    async fn send(self, undelivered: &Undelivered) -> Result<(usize, usize), BodyError> {
-        let Self { prefetch, mut writer, permit } = self;
-        write_in_time(&permit, prefetch.send(&mut writer)).await?;
-        writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
+    /// Sends the prefetch. Returns the number of items, their bytes, and those of layers.
+    async fn send(self, undelivered: &Undelivered) -> Result<(usize, usize, u64), BodyError> {
+        let Self { prefetch, mut writer, permit, layers } = self;
+        let image = write_in_time(&permit, prefetch.send_manifests(&mut writer)).await?;
+        let layers = async {
+            match &image {
+                Some(image) if prefetch.is_public() => layers.send(&image.layers, &prefetch).await,
+                _ => 0,
+            }
+        };
+        let items = async {
+            if let Some(image) = &image {
+                write_in_time(&permit, prefetch.send_blobs(image, &mut writer)).await?;
+            }
+            drop(permit);
+            // Requests for metadata wait until it ends, and must not wait for layers.
+            writer.finish(undelivered).map_err(|_| BodyError::Cancelled)
+        };
+        // The layers begin first: the client should know of them before the engine knows of the config.
+        let (layers, items) = tokio::join!(layers, items);
+        items.map(|(items, bytes)| (items, bytes, layers))
     }
 }
 
 async fn respond<'a>(
     request: &'a Request,
     stream: ResponseStream,
-    outgoing: Outgoing<'_>,
-    admission: &Arc<ClientAdmission>,
+    outgoing: Outgoing<'a>,
     upstream: &'a Upstream,
 ) -> ExchangeOutcome<'a> {
-    let permit = match admission.acquire().await {
+    let permit = match outgoing.resources.admission.acquire().await {
         Ok(permit) => permit,
         Err(fault) => return send_fault(stream, fault.into()).await,
     };
@@ -165,7 +181,7 @@ async fn send_response<'a>(
     mut response: Response,
     prefetch: Option<Prefetch<'a>>,
     stream: ResponseStream,
-    mut outgoing: Outgoing<'_>,
+    mut outgoing: Outgoing<'a>,
     permit: Permit,
 ) -> ExchangeOutcome<'a> {
     let layout = segment_layout(request, &response.body);
@@ -199,7 +215,11 @@ async fn send_response<'a>(
     let outcome = match body {
         Ok(bytes) => write_in_time(&permit, writer.end()).await.and_then(|writer| {
             let prefetch = match prefetch {
-                Some(prefetch) => Some(Box::new(PendingPrefetch { prefetch, writer, permit })),
+                Some(prefetch) => {
+                    let Outgoing { segments, resources, .. } = outgoing;
+                    let layers = LayerStreams { segments, count: prefetch.layer_segments(), resources };
+                    Some(Box::new(PendingPrefetch { prefetch, writer, permit, layers }))
+                }
                 None => {
                     writer.finish(outgoing.undelivered).map_err(|_| BodyError::Cancelled)?;
                     None

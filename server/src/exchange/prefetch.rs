@@ -10,6 +10,7 @@ use crate::streams::PrefetchWriter;
 use crate::upstream::{PublicProof, Response, ResponseBody, Upstream};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
+use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::{PREFETCH_BLOB_BYTES_MAX, PREFETCH_ITEMS_MAX, PREFETCH_MANIFEST_BYTES_MAX};
@@ -79,11 +80,24 @@ impl<'a> Prefetch<'a> {
         Some(Self { request, hint, upstream, digest, access })
     }
 
-    /// Sends the items, each as soon as it is fetched.
+    /// How many segment streams the client has opened for layers.
+    pub(super) const fn layer_segments(&self) -> u32 {
+        self.hint.layer_segments
+    }
+
+    /// Whether everybody may read the image.
+    pub(super) const fn is_public(&self) -> bool {
+        matches!(self.access, Access::Public(_))
+    }
+
+    /// Sends the manifests, each as soon as it is fetched. Returns that of the image, if it is found.
     ///
     /// # Errors
     /// If the client has stopped reading.
-    pub(crate) async fn send(self, writer: &mut PrefetchWriter) -> Result<(), SendError> {
+    pub(super) async fn send_manifests(
+        &self,
+        writer: &mut PrefetchWriter,
+    ) -> Result<Option<ImageManifest>, SendError> {
         let top = match &self.access {
             Access::Public(proof) => {
                 let top = self.upstream.public_manifest(self.request, &self.digest, proof.as_ref()).await;
@@ -94,27 +108,40 @@ impl<'a> Prefetch<'a> {
             }
             Access::Private(manifest) => manifest.clone(),
         };
-        let Some(top) = top else { return Ok(()) };
+        let Some(top) = top else { return Ok(None) };
         if self.request.operation.method() == Method::Head && !writer.write_manifest(&top).await? {
-            return Ok(());
+            return Ok(None);
         }
-        let image = match parse(&top) {
-            Some(Manifest::Image(image)) => image,
+        match parse(&top) {
+            Some(Manifest::Image(image)) => Ok(Some(image)),
             Some(Manifest::Index(entries)) => {
-                let Ok(entry) = self.hint.platform.choose(&entries) else { return Ok(()) };
-                let Some(chosen) = self.fetch_manifest(&entry.digest).await else { return Ok(()) };
+                let Ok(entry) = self.hint.platform.choose(&entries) else { return Ok(None) };
+                let Some(chosen) = self.fetch_manifest(&entry.digest).await else { return Ok(None) };
                 if !writer.write_manifest(&chosen).await? {
-                    return Ok(());
+                    return Ok(None);
                 }
-                let Some(Manifest::Image(image)) = parse(&chosen) else { return Ok(()) };
-                image
+                match parse(&chosen) {
+                    Some(Manifest::Image(image)) => Ok(Some(image)),
+                    _ => Ok(None),
+                }
             }
-            None => return Ok(()),
-        };
+            None => Ok(None),
+        }
+    }
+
+    /// Sends the small blobs of an image, each as soon as it is fetched.
+    ///
+    /// # Errors
+    /// If the client has stopped reading.
+    pub(super) async fn send_blobs(
+        &self,
+        image: &ImageManifest,
+        writer: &mut PrefetchWriter,
+    ) -> Result<(), SendError> {
         if !self.hint.small_blobs {
             return Ok(());
         }
-        let blobs = small_blobs(&image).into_iter();
+        let blobs = small_blobs(image).into_iter();
         let mut fetched = iter(blobs.map(|blob| self.fetch_blob(blob))).buffered(CONCURRENT_BLOBS_MAX);
         while let Some(Some((digest, bytes))) = fetched.next().await {
             if !writer.write_item(digest, ContentKind::Blob, bytes).await? {
@@ -131,8 +158,8 @@ impl<'a> Prefetch<'a> {
         }
         let repository = self.request.operation.repository()?.clone();
         let reference = Reference::Digest(digest.clone());
-        let response =
-            self.send_request(Operation::Manifest { repository, reference, method: Method::Get }).await?;
+        let operation = Operation::Manifest { repository, reference, method: Method::Get };
+        let response = self.upstream.send(&self.request(operation)).await.ok()?;
         match (response.status, response.body) {
             (StatusCode::OK, ResponseBody::Small(bytes)) if bytes.len() <= PREFETCH_MANIFEST_BYTES_MAX => {
                 checked(digest.clone(), response.headers, bytes)
@@ -141,8 +168,20 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    /// Sends another operation with the request's credential.
-    async fn send_request(&self, operation: Operation) -> Option<Response> {
+    /// Requests the first bytes of a layer.
+    pub(super) async fn fetch_layer(&self, layer: &Descriptor, length: u64) -> Option<Response> {
+        let repository = self.request.operation.repository()?.clone();
+        let operation = Operation::Blob { repository, digest: layer.digest.clone(), method: Method::Get };
+        let mut request = self.request(operation);
+        if length < layer.size {
+            let range = ContentRange::new(0..length, Some(layer.size))?;
+            request.headers.insert(header::RANGE, range.to_range());
+        }
+        self.upstream.send(&request).await.ok()
+    }
+
+    /// Another operation with the request's credential.
+    fn request(&self, operation: Operation) -> Request {
         let mut headers = self.request.headers.clone();
         headers.remove_conditional_fields();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -150,17 +189,16 @@ impl<'a> Prefetch<'a> {
             // It lists manifest types.
             headers.remove(&header::ACCEPT);
         }
-        let request = Request::new(self.request.registry.clone(), operation)
+        Request::new(self.request.registry.clone(), operation)
             .with_authorization(self.request.authorization.clone())
-            .with_headers(headers);
-        self.upstream.send(&request).await.ok()
+            .with_headers(headers)
     }
 
     /// Fetches a blob, if it matches its digest.
     async fn fetch_blob(&self, blob: Descriptor) -> Option<(Digest, Bytes)> {
         let repository = self.request.operation.repository()?.clone();
         let operation = Operation::Blob { repository, digest: blob.digest.clone(), method: Method::Get };
-        let response = self.send_request(operation).await?;
+        let response = self.upstream.send(&self.request(operation)).await.ok()?;
         let (StatusCode::OK, ResponseBody::Stream(mut download)) = (response.status, response.body) else {
             return None;
         };

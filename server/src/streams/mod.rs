@@ -11,9 +11,9 @@ mod segment_streams;
 mod undelivered;
 
 pub(crate) use chunk_writer::ChunkWriter;
-pub(crate) use fair_queue::FairQueue;
+pub(crate) use fair_queue::{FairQueue, Turn};
 pub(crate) use open_streams::OpenStreams;
-pub(crate) use prefetch_writer::PrefetchWriter;
+pub(crate) use prefetch_writer::{PREFETCH_URGENCY, PrefetchWriter};
 pub(crate) use response_stream::ResponseStream;
 pub(crate) use segment_streams::{ExchangeSegments, SegmentStreams};
 pub(crate) use undelivered::Undelivered;

@@ -15,7 +15,7 @@ use docxy_transport::SendError;
 
 /// The urgency of prefetched items: after all responses, and before all segments but the first. Without
 /// prefetch they would be requested, and then be responses.
-const PREFETCH_URGENCY: i32 = 1;
+pub(crate) const PREFETCH_URGENCY: i32 = 1;
 
 /// A stream whose response has been written.
 #[derive(Debug)]
