@@ -4,6 +4,7 @@
 
 mod chunk_reader;
 mod error;
+mod layer_streams;
 mod prefetch_stream;
 mod remote_body;
 mod segments;
@@ -11,6 +12,7 @@ mod segments;
 mod tests;
 
 pub(crate) use error::ExchangeError;
+pub(crate) use layer_streams::LayerStream;
 pub(crate) use prefetch_stream::PrefetchStream;
 pub(crate) use remote_body::RemoteBody;
 
@@ -41,6 +43,8 @@ pub(crate) struct Response {
     pub(crate) body: RemoteBody,
     /// Receives the prefetched content when the body is complete, if the request had a prefetch hint.
     pub(crate) prefetch: Option<oneshot::Receiver<PrefetchStream>>,
+    /// The streams that were opened for layers.
+    pub(crate) layers: Vec<LayerStream>,
 }
 
 /// Sends the request and waits for the response head. `permit` is the permit of the session for this request,
@@ -57,7 +61,8 @@ pub(crate) async fn send(
         return Err(Fault::new(Hop::Tunnel, FaultKind::Internal, detail).into());
     }
     let exchange = session.next_exchange();
-    let header = RequestHeader { exchange, request: request.clone() };
+    let mut header = RequestHeader { exchange, request: request.clone() };
+    let permits = LayerStream::reserve(session, &mut header.request);
     let mut stream = session.transport().open_finished(&StreamHeader::Request(Box::new(header))).await?;
     // Opened together with the request, so that a large body flows without another round trip.
     let segments = match request.operation {
@@ -67,6 +72,7 @@ pub(crate) async fn send(
         }
         _ => None,
     };
+    let layers = LayerStream::open(session, exchange, permits).await?;
     let reply::Response { status, headers, body } = match stream.read_frame().await {
         Ok(Reply::Response(response)) => response,
         Ok(Reply::Fault(fault)) => return Err(fault.into()),
@@ -86,7 +92,7 @@ pub(crate) async fn send(
         }
     };
     let prefetch = wants_prefetch.then(|| body.prefetch());
-    Ok(Response { status, headers, body, prefetch })
+    Ok(Response { status, headers, body, prefetch, layers })
 }
 
 /// Distinguishes a lost session, which a new one replaces, from a stream that the server reset.

@@ -190,6 +190,11 @@ impl Gateway {
     /// Whether the registry shows this blob to the request, now.
     async fn is_shown(&self, found: &Found, asked: &BlobRequest) -> Result<bool, Fault> {
         let BlobRequest { request, need, deadline, guard, .. } = asked;
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| !request.has_credential())
+            && blobs.is_shown_ahead(&found.blob).await
+        {
+            return Ok(true);
+        }
         let mut head = request.clone();
         if let Operation::Blob { method, .. } = &mut head.operation {
             *method = Method::Head;

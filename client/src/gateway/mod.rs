@@ -298,6 +298,10 @@ impl Gateway {
             return self.send_blob(blobs, request, deadline, guard).await;
         }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
+        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
+            // They would have no place.
+            hint.layer_segments = 0;
+        }
         self.forward(request, deadline, guard).await
     }
 
@@ -366,6 +370,10 @@ impl Gateway {
         // This starts before the engine receives the response and requests what that names.
         if let Some(prefetch) = response.prefetch.take() {
             self.context.metadata.receive_prefetch(&request, prefetch);
+        }
+        let layers = std::mem::take(&mut response.layers);
+        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| response.status.is_success()) {
+            blobs.receive_ahead(&self.context, layers);
         }
         let (status, headers) = (response.status, response.headers.clone());
         let body = match self.share(&request, response, session).await {

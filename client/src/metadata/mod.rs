@@ -94,6 +94,7 @@ impl Metadata {
         self.rate_limits.observe_response(&request.registry, headers);
         if status == StatusCode::OK {
             self.policy.observe_tag(request, headers);
+            self.policy.observe_pull(request, &self.cache);
         }
     }
 

@@ -164,7 +164,8 @@ mod tests {
     ) -> Result<u64, ExchangeError> {
         let status = StatusCode::from_u16(status).unwrap();
         let body = RemoteBody::of_length(length);
-        let response = Response { status, headers: headers(fields), body, prefetch: None };
+        let response =
+            Response { status, headers: headers(fields), body, prefetch: None, layers: Vec::new() };
         range_request.check(&(20..30), response).map(|continuation| continuation.skip)
     }
 

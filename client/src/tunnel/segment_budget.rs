@@ -57,6 +57,11 @@ impl ServerUsage {
         self.selected.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn set_rate(&self, rate: f64) {
+        *self.rate.lock() = Some((rate, Instant::now()));
+    }
+
     /// The last known rate of a connection, in bytes per second, and when it was measured.
     pub(super) fn rate(&self) -> Option<(f64, Instant)> {
         *self.rate.lock()
@@ -167,6 +172,12 @@ impl BodyShare {
     #[must_use]
     pub fn initial_segments(&self) -> u32 {
         self.budget.window.lock().initial_segments()
+    }
+
+    /// Segments that arrive in one round trip; none while the rate of the line is not known.
+    #[must_use]
+    pub(crate) fn round_trip_segments(&self) -> u32 {
+        self.budget.window.lock().round_trip_segments()
     }
 
     /// How much of an open-ended range each engine reads.

@@ -73,6 +73,14 @@ impl Server {
         Self::new(0, "server.test:1".into(), trust, Arc::default())
     }
 
+    /// A server to which the line has this rate, in bytes per second.
+    #[cfg(test)]
+    pub(crate) fn of_rate(rate: f64) -> Arc<Self> {
+        let server = Self::of_test(Trust::Trusted);
+        server.usage.set_rate(rate);
+        server
+    }
+
     /// A datagram of it was noticed.
     pub(super) fn hear(&self, now: Instant) {
         *self.heard.lock() = Some(now);

@@ -11,6 +11,8 @@ use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::ContentKind;
 use parking_lot::Mutex;
+use std::pin::pin;
+use tokio::sync::Notify;
 
 /// The most digests: some hundred images.
 const DIGESTS_MAX: usize = 4096;
@@ -30,11 +32,14 @@ pub(crate) enum Role {
 
 /// The roles of known digests.
 #[derive(Debug)]
-pub(crate) struct DescriptorIndex(Mutex<Lru<Digest, Role>>);
+pub(crate) struct DescriptorIndex {
+    roles: Mutex<Lru<Digest, Role>>,
+    inserted: Notify,
+}
 
 impl Default for DescriptorIndex {
     fn default() -> Self {
-        Self(Mutex::new(Lru::new(DIGESTS_MAX)))
+        Self { roles: Mutex::new(Lru::new(DIGESTS_MAX)), inserted: Notify::new() }
     }
 }
 
@@ -51,15 +56,30 @@ impl DescriptorIndex {
             }
             None => return,
         };
-        let mut roles = self.0.lock();
+        let mut roles = self.roles.lock();
         for (digest, role) in named.into_iter().take(DIGESTS_PER_MANIFEST_MAX) {
             roles.insert(digest, role, 1);
         }
+        drop(roles);
+        self.inserted.notify_waiters();
     }
 
     /// What a digest stands for, if a manifest has named it.
     pub(crate) fn role(&self, digest: &Digest) -> Option<Role> {
-        self.0.lock().get(digest).cloned()
+        self.roles.lock().get(digest).cloned()
+    }
+
+    /// Waits until a manifest has named this blob. Returns its size in bytes.
+    pub(crate) async fn blob_size(&self, digest: &Digest) -> u64 {
+        loop {
+            let mut inserted = pin!(self.inserted.notified());
+            // Before the look, so that an insertion in between is noticed.
+            inserted.as_mut().enable();
+            if let Some(Role::Blob(size)) = self.role(digest) {
+                return size;
+            }
+            inserted.await;
+        }
     }
 }
 

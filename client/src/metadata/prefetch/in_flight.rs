@@ -104,7 +104,7 @@ mod tests {
     const PENDING_AFTER: Duration = Duration::from_millis(50);
 
     fn hint() -> PrefetchHint {
-        PrefetchHint { platform: Platform::local(), small_blobs: true, known: None }
+        PrefetchHint { platform: Platform::local(), small_blobs: true, known: None, layer_segments: 0 }
     }
 
     async fn wait(

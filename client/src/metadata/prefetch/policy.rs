@@ -4,17 +4,20 @@
 //! that is about to pull.
 
 use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, DescriptorIndex, Role, parse_manifest};
+use bytes::Bytes;
+use docxy_host::store::Content;
+use docxy_protocol::digester::Digester;
 use docxy_protocol::headers::Headers;
-use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
+use docxy_protocol::limits::{INITIAL_SEGMENTS_MAX, PREFETCH_BLOB_BYTES_MAX};
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::{Digest, Reference, Tag};
 use docxy_protocol::platform::Platform;
-use docxy_protocol::prefetch::PrefetchHint;
+use docxy_protocol::prefetch::{ContentKind, PrefetchHint};
 use docxy_protocol::request::{Method, Operation, Request};
 use docxy_protocol::user_agent::UserAgent;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Maximum number of known tags. A forgotten one costs the bytes of a needless prefetch.
 const TAGS_MAX: usize = 1024;
@@ -28,6 +31,15 @@ const AGENTS_THAT_HEAD_FIRST: [&str; 3] = ["docker", "containerd", "buildkit"];
 /// programs may need the manifest only.
 const AGENTS_THAT_GET_FIRST: [&str; 6] =
     ["containers", "podman", "skopeo", "buildah", "cri-o", "docxy-client"];
+
+/// Is cached for each repository from which an engine has begun to pull. No registry has such content.
+static PULLED: LazyLock<CacheEntry> = LazyLock::new(|| {
+    let bytes = Bytes::from_static(b"an engine has pulled from this repository");
+    let digest = Digester::sha256().digest(&bytes);
+    Arc::new(
+        Content::new(digest, ContentKind::Blob, bytes).expect("it matches the digest that was made of it"),
+    )
+});
 
 /// Decides what to prefetch. Clones share it.
 #[derive(Debug, Clone)]
@@ -72,7 +84,8 @@ impl PrefetchPolicy {
         state.tags.insert(tagged, digest);
     }
 
-    /// The hint for this request, if any: for the platform of the one that it has. None for a request with a password.
+    /// The hint for this request, if any: for the platform of the one that it has. None for a request with a password. Allows
+    /// layers only if they are public, and new to this client.
     pub(crate) async fn hint_for(&self, request: &Request, cache: &ContentCache) -> Option<PrefetchHint> {
         let Operation::Manifest { method, .. } = &request.operation else { return None };
         let agent = UserAgent::of_request(&request.headers);
@@ -97,8 +110,27 @@ impl PrefetchPolicy {
             Some(digest) if is_complete(cache, &scope, &digest, &platform).await => Some(digest),
             _ => None,
         };
-        Some(PrefetchHint { platform, small_blobs: true, known })
+        let allows_layers = scope.is_public() && known.is_none() && !was_pulled(&scope, cache).await;
+        let layer_segments = if allows_layers { INITIAL_SEGMENTS_MAX } else { 0 };
+        Some(PrefetchHint { platform, small_blobs: true, known, layer_segments })
     }
+
+    /// Remembers from which public repository an engine has begun to pull. It may have the image already, or a new tag may
+    /// share its first layers with another, so layers come ahead once.
+    pub(crate) fn observe_pull(&self, request: &Request, cache: &ContentCache) {
+        let scope = CacheScope::of(request).filter(CacheScope::is_public);
+        if let (Some(scope), Some(_)) = (scope, &request.prefetch) {
+            cache.put(&pulled_key(&scope), &PULLED);
+        }
+    }
+}
+
+async fn was_pulled(scope: &CacheScope, cache: &ContentCache) -> bool {
+    cache.get(&pulled_key(scope)).await.is_some()
+}
+
+fn pulled_key(scope: &CacheScope) -> CacheKey {
+    CacheKey { scope: scope.clone(), digest: PULLED.digest().clone() }
 }
 
 fn tag(request: &Request) -> Option<(CacheScope, Tag)> {
@@ -264,5 +296,25 @@ mod tests {
         }
         assert_eq!(known("latest").await, Some(digest));
         assert_eq!(known("edge").await, None);
+    }
+
+    #[tokio::test]
+    async fn layers_come_only_if_they_are_public_and_new() {
+        let (policy, cache) = (PrefetchPolicy::default(), ContentCache::open(None));
+        let allows_layers = async |method, reference: &str, authorization| {
+            let request = request(DOCKERD, method, reference).with_authorization(authorization);
+            policy.hint_for(&request, &cache).await.is_some_and(|hint| hint.layer_segments > 0)
+        };
+        let (public, token) = (|| Authorization::Public, || Authorization::Bearer(Secret::new("t")));
+        for method in [Method::Head, Method::Get] {
+            assert!(allows_layers(method, "latest", public()).await, "{method:?}");
+            assert!(!allows_layers(method, "latest", token()).await, "{method:?}");
+        }
+        let mut pull = request(DOCKERD, Method::Head, "latest");
+        policy.observe_pull(&pull, &cache);
+        assert!(allows_layers(Method::Head, "latest", public()).await, "it was no pull");
+        pull.prefetch = policy.hint_for(&pull, &cache).await;
+        policy.observe_pull(&pull, &cache);
+        assert!(!allows_layers(Method::Head, "latest", public()).await, "the engine may have it");
     }
 }

@@ -25,6 +25,10 @@ struct UsageCounts {
     used_bytes: u64,
     /// Items that did not match their digest.
     rejected: u64,
+    /// Bytes of layers.
+    layer_bytes: u64,
+    /// Those of them that no engine requested in time, or that were here already.
+    layer_bytes_in_vain: u64,
     /// The sizes of the items that no engine has requested yet.
     #[serde(skip)]
     unused: HashMap<CacheKey, u64>,
@@ -54,6 +58,18 @@ impl PrefetchUsage {
         self.0.lock().rejected += 1;
     }
 
+    /// So many bytes of a layer arrived, and an engine has requested it or not.
+    pub(crate) fn layers_arrived(&self, bytes: u64, is_used: bool) {
+        let mut counts = self.0.lock();
+        counts.layer_bytes += bytes;
+        counts.layer_bytes_in_vain += if is_used { 0 } else { bytes };
+    }
+
+    /// So many bytes of a layer arrived that are not wanted.
+    pub(crate) fn layers_in_vain(&self, bytes: u64) {
+        self.layers_arrived(bytes, false);
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         json!(*self.0.lock())
     }
@@ -74,7 +90,12 @@ mod tests {
         usage.requested(&a);
         usage.requested(&a);
         usage.arrived(&a, 7);
-        let expected = json!({ "items": 3, "bytes": 19, "used_items": 1, "used_bytes": 7, "rejected": 0 });
+        usage.layers_arrived(30, true);
+        usage.layers_in_vain(4);
+        let expected = json!({
+            "items": 3, "bytes": 19, "used_items": 1, "used_bytes": 7, "rejected": 0, "layer_bytes": 34,
+            "layer_bytes_in_vain": 4,
+        });
         assert_eq!(usage.to_json(), expected);
     }
 

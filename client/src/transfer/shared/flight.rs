@@ -92,6 +92,15 @@ impl Claim {
 }
 
 impl FlightGuard {
+    /// A flight of bytes that come ahead of their readers. `None` if they are here, or another flight brings them.
+    pub(super) fn ahead(blob: &Arc<SharedBlob>, bytes: Range<u64>) -> Option<Self> {
+        if blob.stored.missing(bytes.clone()).is_empty() {
+            return None;
+        }
+        let id = blob.flights.lock().claim_ahead(bytes)?;
+        Some(Self { blob: Arc::clone(blob), id })
+    }
+
     async fn run(self, start: u64, part: Part, source: Box<Source>) {
         let is_anonymous = !source.range_request.request.has_credential();
         // Its readers are listed, and show what it waits for.
@@ -170,7 +179,7 @@ impl FlightGuard {
         }
     }
 
-    fn arrived(&self, at: u64, bytes: Bytes) {
+    pub(super) fn arrived(&self, at: u64, bytes: Bytes) {
         self.blob.stored.write(at, bytes.clone());
         self.blob.flights.lock().arrived(self.id, bytes);
         self.blob.progress.notify_waiters();

@@ -25,12 +25,17 @@ const NEAR_BYTES: u64 = 2 * 1024 * 1024;
 /// takes longer.
 const ISLAND_BYTES_MIN: u64 = 1024 * 1024;
 
+/// The owner of a flight that no reader has begun: the server sends its bytes ahead. No reader has this number.
+const NO_READER: u64 = 0;
+
 /// The flights and the readers of one blob.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
     readers: HashMap<u64, Reader>,
     next_id: u64,
+    /// Whether it has had a reader.
+    was_read: bool,
 }
 
 /// A range that is on its way.
@@ -88,7 +93,13 @@ impl Flights {
     pub(super) fn add_reader(&mut self, bytes: Range<u64>) -> u64 {
         let id = self.new_id();
         self.readers.insert(id, Reader { bytes, fault: None });
+        self.was_read = true;
         id
+    }
+
+    /// Whether it has had a reader.
+    pub(super) const fn was_read(&self) -> bool {
+        self.was_read
     }
 
     pub(super) fn remove_reader(&mut self, id: u64) {
@@ -151,6 +162,17 @@ impl Flights {
         let (recent_bytes, is_over) = (0, false);
         self.flights.push(Flight { id, bytes, tip, recent, recent_bytes, owner, progress, is_over });
         id
+    }
+
+    /// Begins a flight of bytes that come ahead of their readers. `None` if another one brings some of them.
+    pub(super) fn claim_ahead(&mut self, bytes: Range<u64>) -> Option<u64> {
+        let is_free = self.unclaimed(bytes.clone()).as_ref() == Some(&bytes);
+        is_free.then(|| self.claim(NO_READER, bytes))
+    }
+
+    /// Whether some bytes come ahead of their readers.
+    pub(super) fn are_ahead(&self) -> bool {
+        self.flights.iter().any(|flight| flight.owner == NO_READER && !flight.is_over)
     }
 
     /// What this flight does.
@@ -363,6 +385,28 @@ mod tests {
             }
             assert_eq!(flights.unclaimed(64 * 1024..SIZE), Some(64 * 1024..SIZE));
         }
+    }
+
+    #[test]
+    fn what_comes_ahead_is_requested_by_no_reader() {
+        let mut flights = Flights::default();
+        let ahead: Vec<_> = (0..4).rev().map(|n| flights.claim_ahead(n * M..(n + 1) * M).unwrap()).collect();
+        assert!(flights.are_ahead() && !flights.was_read());
+        assert_eq!(flights.claim_ahead(0..M), None, "it comes already");
+        let reader = flights.add_reader(0..SIZE);
+        assert_eq!(flights.unclaimed(0..SIZE), Some(4 * M..SIZE));
+        let rest = claim(&mut flights, reader, 0..SIZE);
+        assert!(matches!(flights.step(reader, 0), Step::Wait(_)));
+        flights.arrived(ahead[3], Bytes::from_static(&[7; 1000]));
+        assert!(matches!(flights.step(reader, 0), Step::Bytes { is_owner: false, .. }));
+        // They do not come after all.
+        for id in ahead {
+            flights.ended(id);
+        }
+        assert!(flights.was_read() && !flights.are_ahead());
+        assert!(matches!(flights.step(reader, 1000), Step::Look));
+        assert_eq!(flights.unclaimed(1000..SIZE), Some(1000..4 * M));
+        assert_eq!(flights.demand(rest), Demand::Until(SIZE));
     }
 
     #[test]

@@ -9,10 +9,12 @@
 //! - `shared_blob`: one blob: the stored bytes, the flights and the readers.
 //! - `flights`: which range is on its way, and who needs it. Pure.
 //! - `flight`: brings one range.
+//! - `ahead`: what the server sends before a reader requests it.
 //! - `reader`: one reader's way through the blob.
 //!
 //! Must never make a reader wait for another reader. Knows no HTTP.
 
+mod ahead;
 mod flight;
 mod flights;
 mod reader;

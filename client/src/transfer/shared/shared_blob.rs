@@ -3,6 +3,7 @@
 use super::flights::Flights;
 use docxy_host::blob_store::StoredBlob;
 use parking_lot::Mutex;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
@@ -31,6 +32,33 @@ impl SharedBlob {
     pub(super) fn is_public(&self, within: Duration) -> bool {
         let proven = self.stored.proven_public();
         proven.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < within))
+    }
+
+    /// Waits until what comes ahead of its readers shows that everybody may read it; `false` if nothing does.
+    pub(super) async fn is_shown_ahead(&self, within: Duration) -> bool {
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            if self.is_public(within) {
+                return true;
+            }
+            if !self.flights.lock().are_ahead() {
+                return false;
+            }
+            progress.await;
+        }
+    }
+
+    /// Waits for its first reader.
+    pub(super) async fn is_read(&self) {
+        loop {
+            let mut demand = pin!(self.demand.notified());
+            demand.as_mut().enable();
+            if self.flights.lock().was_read() {
+                return;
+            }
+            demand.await;
+        }
     }
 
     /// A registry has just shown it to a request without a credential.

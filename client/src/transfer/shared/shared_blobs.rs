@@ -73,6 +73,11 @@ impl SharedBlobs {
         Some(Found { blob, is_public })
     }
 
+    /// Waits until what comes ahead of an engine's request shows that everybody may see the blob; `false` if nothing does.
+    pub(crate) async fn is_shown_ahead(&self, blob: &SharedBlob) -> bool {
+        blob.is_shown_ahead(self.public_for).await
+    }
+
     /// The blob with this key and size, of which nothing may be there yet. `None` if it is known with another size.
     pub(crate) async fn open(&self, key: &BlobKey, size: u64) -> Option<Arc<SharedBlob>> {
         let blob = match self.in_use(key) {

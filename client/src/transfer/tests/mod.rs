@@ -1,6 +1,7 @@
 //! Transfers over each leg of the transport, with a server that the test plays.
 
 mod beside_running_client;
+mod layers_ahead;
 mod server;
 
 use super::*;

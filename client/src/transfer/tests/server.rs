@@ -248,7 +248,7 @@ impl PlayedServer {
     }
 }
 
-async fn respond(
+pub(super) async fn respond(
     stream: &mut SendStream,
     status: u16,
     headers: Headers,
@@ -258,7 +258,7 @@ async fn respond(
     stream.send(frame::encode(&Reply::Response(head)).unwrap().into()).await
 }
 
-async fn chunk(stream: &mut SendStream, bytes: &[u8]) -> Result<(), SendError> {
+pub(super) async fn chunk(stream: &mut SendStream, bytes: &[u8]) -> Result<(), SendError> {
     stream.send(Bytes::copy_from_slice(&ChunkHeader::Data(bytes.len() as u32).to_bytes())).await?;
     stream.send(Bytes::copy_from_slice(bytes)).await
 }
