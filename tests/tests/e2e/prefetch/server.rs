@@ -1,14 +1,14 @@
 //! What the server prefetches: in an engine's order, after a response that never waits for it, and only content that
 //! the request's token opens.
 
-use docxy_protocol::prefetch::ContentKind;
+use docxy_protocol::{limits::SEGMENT_BYTES, prefetch::ContentKind};
 use http::StatusCode;
-use hub_stand_in::{Fault, Image, PlatformImage, Rule, Site};
+use hub_stand_in::{Fault, Image, Layer, PlatformImage, Rule, Site};
 
 use crate::support::{
     http_client::{ANY, REQUEST_TIMEOUT},
     testbed::{ALICE, BOB, Testbed, bytes, hello},
-    wire_client::{ManifestRequest, WireClient, WireResponse, manifest_gets, manifest_heads},
+    wire_client::{ManifestRequest, WireClient, WireResponse, layer_segment, manifest_gets, manifest_heads},
 };
 
 const HELLO: &str = "library/hello";
@@ -234,4 +234,66 @@ async fn concurrent_pulls_share_each_manifest() {
         entry.method == "GET" && entry.path.contains("library/hello/manifests/")
     };
     assert_eq!(testbed.hub.request_log().count(of_hello), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_come_ahead_on_the_segment_streams_of_a_public_image() {
+    const SEGMENT: usize = SEGMENT_BYTES as usize;
+    let mut testbed = Testbed::new().await;
+    let wire_client = WireClient::of(&mut testbed).await;
+    let sizes = [SEGMENT + 1000, 300_000, 3 * SEGMENT - 100_000];
+    let layers = (1..).zip(sizes).map(|(seed, length)| Layer::of_noise("data", seed, length as u64));
+    let layers: Vec<_> = layers.collect::<Result<_, _>>().unwrap();
+    let image = Image::build(|_| Ok(layers.clone())).unwrap();
+    testbed.hub.store().publish(HELLO, "latest", &image);
+    let amd64 = image.platform("amd64").unwrap();
+    let layer = |n: usize| (amd64.layers[n].blob.digest().to_string(), bytes(&amd64.layers[n].blob));
+    let received = async |request: ManifestRequest, count| {
+        let (response, streams) = wire_client.send_with_layers(request, count).await;
+        assert_eq!(response.status, StatusCode::OK);
+        let mut received = Vec::new();
+        for stream in streams {
+            received.push(
+                layer_segment(stream)
+                    .await
+                    .map(|(segment, bytes)| (segment.digest.to_string(), segment.n as usize, bytes)),
+            );
+        }
+        received
+    };
+    let segment = |layer: &(String, Vec<u8>), n: usize| {
+        let (digest, bytes) = layer;
+        Some((digest.clone(), n, bytes[n * SEGMENT..bytes.len().min((n + 1) * SEGMENT)].to_vec()))
+    };
+    let (first, second, third) = (layer(0), layer(1), layer(2));
+    let expected = [segment(&first, 0), segment(&first, 1), segment(&second, 0), segment(&third, 0)];
+    for request in [ManifestRequest::head(HELLO, "latest"), ManifestRequest::get(HELLO, "latest")] {
+        let received = received(request.with_hint("linux/amd64"), 4).await;
+        assert!(received == expected, "the layers in order, the last one in part");
+    }
+    let range = |entry: &hub_stand_in::LoggedRequest| {
+        entry.site == Site::Cdn && entry.header("range") == Some(&format!("bytes=0-{}", SEGMENT - 1))
+    };
+    assert_eq!(testbed.hub.request_log().count(range), 2, "only the bytes that are sent are fetched");
+
+    // A stream for which there is nothing is reset, and so are those of a layer that fails.
+    let blob = second.0.trim_start_matches("sha256:").to_owned();
+    testbed
+        .hub
+        .faults()
+        .arm(Rule::always(Fault::Status { site: Site::Registry, status: 404, retry_after: None }).on(&blob));
+    let request = || ManifestRequest::head(HELLO, "latest").with_hint("linux/amd64");
+    let all = received(request(), 8).await;
+    assert!(
+        all[..2] == expected[..2]
+            && all[2].is_none()
+            && all[3..6].iter().all(Option::is_some)
+            && all[6..] == [None, None]
+    );
+    testbed.hub.faults().clear();
+    let known = received(request().with_known(image.digest()), 2).await;
+    assert!(known == [None, None], "nothing of an image that the client knows");
+    let bearer = testbed.engine.logged_in(ALICE.0, ALICE.1, HELLO).await;
+    let private = ManifestRequest::get(HELLO, "latest").with_hint("linux/amd64").by(&bearer);
+    assert!(received(private, 2).await == [None, None], "an account's content is not sent ahead");
 }

@@ -74,7 +74,7 @@ pub(crate) async fn send_stream(connection: &Connection, bytes: &[u8]) -> RecvSt
 
 /// All bytes of a stream, or its reset.
 pub(crate) async fn read_response(mut receive: RecvStream) -> Result<Vec<u8>, ReadToEndError> {
-    timeout(REQUEST_TIMEOUT, receive.read_to_end(64 * 1024)).await.unwrap()
+    timeout(REQUEST_TIMEOUT, receive.read_to_end(1024 * 1024)).await.unwrap()
 }
 
 /// The code with which the server closed the connection.

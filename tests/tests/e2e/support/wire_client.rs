@@ -9,7 +9,7 @@ use docxy_protocol::{
     headers::Headers,
     link::Link,
     name::{Reference, Registry},
-    prefetch::{PrefetchHint, PrefetchItem},
+    prefetch::{LayerSegment, PrefetchHint, PrefetchItem},
     reply::{BodyFraming, Reply, Response},
     request::{Method, Operation, Request},
     token::TokenRequest,
@@ -80,6 +80,23 @@ impl WireClient {
         WireResponse::read(quic_client::send_stream(&self.connection, &bytes).await).await
     }
 
+    /// Sends a request with so many segment streams for layers.
+    pub(crate) async fn send_with_layers(
+        &self,
+        mut request: ManifestRequest,
+        count: u32,
+    ) -> (WireResponse, Vec<RecvStream>) {
+        request.prefetch.as_mut().unwrap().layer_segments = count;
+        let exchange = next_exchange();
+        let response = quic_client::send_stream(&self.connection, &request.to_frame_of(exchange)).await;
+        let mut segments = Vec::new();
+        for n in 0..count {
+            segments
+                .push(quic_client::send_stream(&self.connection, &quic_client::segment(exchange, n)).await);
+        }
+        (WireResponse::read(response).await, segments)
+    }
+
     pub(crate) async fn send(&self, request: &ManifestRequest) -> WireResponse {
         WireResponse::read(self.begin(request).await).await
     }
@@ -102,7 +119,12 @@ impl ManifestRequest {
     }
 
     pub(crate) fn with_hint(self, platform: &str) -> Self {
-        let hint = PrefetchHint { platform: platform.parse().unwrap(), small_blobs: true, known: None };
+        let hint = PrefetchHint {
+            platform: platform.parse().unwrap(),
+            small_blobs: true,
+            known: None,
+            layer_segments: 0,
+        };
         Self { prefetch: Some(hint), ..self }
     }
 
@@ -123,6 +145,10 @@ impl ManifestRequest {
     }
 
     fn to_frame(&self) -> Vec<u8> {
+        self.to_frame_of(next_exchange())
+    }
+
+    fn to_frame_of(&self, exchange: u64) -> Vec<u8> {
         let reference: Reference = self.reference.parse().unwrap();
         let repository = self.repository.parse().unwrap();
         let mut accept = HeaderMap::new();
@@ -132,7 +158,7 @@ impl ManifestRequest {
             .with_authorization(self.authorization.clone())
             .with_headers(Headers::filter_request(&accept));
         request.prefetch = self.prefetch.clone();
-        request_header(next_exchange(), request)
+        request_header(exchange, request)
     }
 }
 
@@ -197,6 +223,13 @@ impl WireResponse {
     pub(crate) fn stop(mut self) {
         self.stream.stop(0_u32.into()).unwrap();
     }
+}
+
+/// What a segment stream for layers carries: which segment of which layer, and its bytes. `None` if it was reset.
+pub(crate) async fn layer_segment(stream: RecvStream) -> Option<(LayerSegment, Vec<u8>)> {
+    let bytes = quic_client::read_response(stream).await.ok()?;
+    let (segment, start) = frame::decode_prefix::<LayerSegment>(&bytes).unwrap();
+    Some((segment, bytes[start..].to_vec()))
 }
 
 /// `GET`s of manifests, which cost quota.
