@@ -224,9 +224,10 @@ const GOLDEN_AUTO: &str = "dcxy<00><07><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkk
 const GOLDEN_FIXED: &str =
     "dcxy<00><07><00><00><00>.<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<01><fc><c0><95><a9><05><00>";
 const GOLDEN_CUBIC: &str = "dcxy<00><07><00><00><00>)<06>laptopkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk<02><00>";
-const GOLDEN_REQUEST: &str = "<00><00><00>A<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]";
-const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><9a><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<fb><c0>]";
-const GOLDEN_LOGIN: &str = "<00><00><00><1f><00><07><07>ghcr.io<00><04><07>ghcr.io<02>me<02>pw<00><00><fb>0u";
+const GOLDEN_REQUEST: &str = "<00><00><00>B<00><07><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<00><fb><c0>]<00>";
+const GOLDEN_PREFETCH_HINT: &str = "<00><00><00><a4><00><fb><fb><00><09>docker.io<02><0e>library/alpine<00><06>latest<01><01><02><06>accept<03>a/b<06>accept<03>*/*<01><0c>linux/arm/v7<01><01>Gsha256:abababababababababababababababababababababababababababababababab<05><fb><c0>]<fd><ef><cd><ab><89>gE#<01>";
+const GOLDEN_LOGIN: &str =
+    "<00><00><00><20><00><07><07>ghcr.io<00><04><07>ghcr.io<02>me<02>pw<00><00><fb>0u<00>";
 const GOLDEN_MANIFEST: &str = "<00><00><00>PGsha256:abababababababababababababababababababababababababababababababab<00><03>a/b<fb><02><01>";
 const GOLDEN_BLOB: &str =
     "<00><00><00>JGsha256:abababababababababababababababababababababababababababababababab<01><07>";

@@ -143,8 +143,14 @@ async fn accept_request(server: &Transport) -> (Request, SendStream, BTreeMap<u3
     let mut segments = BTreeMap::new();
     loop {
         match accept(server).await {
-            (StreamHeader::Request(header), stream) => return (header.request, stream, segments),
-            (StreamHeader::Segment(SegmentHeader { n, .. }), stream) => drop(segments.insert(n, stream)),
+            (StreamHeader::Request(header), stream) => {
+                // Those of an earlier request for a blob may come late.
+                let own = segments.into_iter().filter(|((exchange, _), _)| *exchange == header.exchange);
+                return (header.request, stream, own.map(|((_, n), stream)| (n, stream)).collect());
+            }
+            (StreamHeader::Segment(SegmentHeader { exchange, n }), stream) => {
+                segments.insert((exchange, n), stream);
+            }
             (StreamHeader::Echo, _) => {}
         }
     }
