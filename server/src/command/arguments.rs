@@ -35,7 +35,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     Check(CheckArguments),
     Invite(InviteArguments),
     Clients(ClientsArguments),

@@ -36,7 +36,7 @@ impl Arguments {
         let flags = Flags { common: self.common, ..Flags::default() };
         let Some(command) = self.command else { return standing::standing(&flags) };
         match command {
-            Command::Run(arguments) => run::run(arguments, flags),
+            Command::Run(arguments) => run::run(*arguments, flags),
             Command::Check(CheckArguments { images, proxy }) => {
                 check::check(&images, &Flags { proxy, ..flags })
             }
