@@ -13,7 +13,6 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a body was not sent to its end.

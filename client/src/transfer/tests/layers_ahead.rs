@@ -145,11 +145,11 @@ async fn accept_request(server: &Transport) -> (Request, SendStream, BTreeMap<u3
         match accept(server).await {
             (StreamHeader::Request(header), stream) => {
                 // Those of an earlier request for a blob may come late.
-                let own = segments.into_iter().filter(|((exchange, _), _)| *exchange == header.exchange);
+                let own = segments.into_iter().filter(|((exchange, _), _)| *exchange == header.exchange.0);
                 return (header.request, stream, own.map(|((_, n), stream)| (n, stream)).collect());
             }
             (StreamHeader::Segment(SegmentHeader { exchange, n }), stream) => {
-                segments.insert((exchange, n), stream);
+                segments.insert((exchange.0, n), stream);
             }
             (StreamHeader::Echo, _) => {}
         }

@@ -262,9 +262,6 @@ mod tests {
             resolve: table(entries),
             proxy,
             tls: None,
-            admin: Vec::new(),
-            log_format: docxy_host::logging::LogFormat::default(),
-            log_images: false,
         };
         AddressGuard::new(&settings.registries[0], &settings)
     }

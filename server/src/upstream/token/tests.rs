@@ -33,9 +33,6 @@ fn tokens(listener: &TcpListener) -> Arc<RegistryTokens> {
         resolve: BTreeMap::new(),
         proxy: None,
         tls: None,
-        admin: Vec::new(),
-        log_format: docxy_host::logging::LogFormat::default(),
-        log_images: false,
     };
     let client = ApiClient::new(&entry, &settings, &rustls::RootCertStore::empty()).unwrap();
     Arc::new(RegistryTokens::new(&entry, Arc::new(client)))

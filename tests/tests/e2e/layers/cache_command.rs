@@ -21,7 +21,7 @@ fn listed(testbed: &Testbed) -> Vec<(String, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn layers_are_listed_checked_and_removed_by_whoever_has_them() {
     let mut testbed = keeping_testbed().await;
-    let blobs = [1, 2].map(|seed| testbed.with_blob(seed, MIB + 77 * u64::from(seed)));
+    let blobs = [1, 2].map(|seed| testbed.with_blob(seed, MIB + 77 * seed));
     for (_, path) in &blobs {
         assert!(testbed.engine.get(path, &[]).await.whole);
     }
