@@ -48,7 +48,8 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs);
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata)
             .with_logins(logins)
-            .with_blob_cache(blob_cache);
+            .with_blob_cache(blob_cache.clone());
+        blob_cache.forget_private().await;
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(gateway.clone().log_pulls());
         let networks = AllowedNetworks::new(settings.networks.clone().into());
@@ -76,6 +77,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             () = abort.cancelled() => {}
         }
         tunnel.close().await;
+        blob_cache.close().await;
         Ok(())
     });
     runtime.shutdown_timeout(FILE_TASKS_TIMEOUT);

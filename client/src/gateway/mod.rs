@@ -36,6 +36,7 @@ use crate::metadata::Metadata;
 use crate::pulls::Wanted;
 use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
+use crate::status::CacheReport;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{Line, LostSession, Need, ServerState, Session, Tunnel};
 use bytes::Bytes;
@@ -209,6 +210,11 @@ impl Gateway {
     /// The state of the blobs on the disk, as JSON.
     pub(crate) fn blob_cache(&self) -> serde_json::Value {
         self.blob_cache.to_json()
+    }
+
+    /// The disk space that kept blobs use, for the page.
+    pub(crate) fn cache_report(&self) -> Option<CacheReport> {
+        self.blob_cache.report()
     }
 
     /// How long an interrupted body waits for its next byte.

@@ -87,7 +87,7 @@ impl Board {
             pulls,
             finished,
             quota: self.gateway.rate_limits(),
-            cache: None,
+            cache: self.gateway.cache_report(),
             errors: self.gateway.recent_errors(),
             engines: self.engines.get(self.address.port()),
         }

@@ -180,11 +180,12 @@ impl TransferRegistry {
         let received: u64 = entries.values().map(|entry| entry.received.load(Ordering::Relaxed)).sum();
         let kept: u64 = entries.values().map(|entry| entry.kept()).sum();
         let bytes = &self.0.counters.bytes;
+        let from_disk = self.0.counters.bytes_from_disk.get();
         [
             ("tunnel", bytes.tunnel.get() + received.saturating_sub(kept)),
-            ("cache", bytes.cache.get() + kept),
-            // Of layers that are kept on this machine, or by another client in this network.
-            ("disk", 0),
+            ("cache", (bytes.cache.get() + kept).saturating_sub(from_disk)),
+            ("disk", from_disk),
+            // Another client in this network.
             ("neighbour", 0),
         ]
     }

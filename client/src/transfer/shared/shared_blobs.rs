@@ -45,6 +45,11 @@ impl Found {
 }
 
 impl SharedBlobs {
+    /// Whether those of private repositories are kept.
+    pub(crate) const fn keeps_private(&self) -> bool {
+        self.keeps_private
+    }
+
     pub(crate) fn new(store: BlobStore, keeps_private: bool, public_for: Duration) -> Self {
         Self { store, keeps_private, public_for, in_use: InUse::default(), first_requests: InUse::default() }
     }
