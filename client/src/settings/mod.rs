@@ -9,16 +9,20 @@ mod flags;
 mod given;
 mod host_name;
 mod link_places;
+mod link_source;
 mod link_store;
 mod networks;
 mod proxy;
 mod rates;
+#[cfg(test)]
+mod tests;
 
 pub use congestion::CongestionError;
 pub use error::SettingsError;
 pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use given::GivenSettings;
 pub use host_name::HostNameError;
+pub use link_source::{LinkSource, read_links_in_use, warn_of_open_links};
 pub use link_store::{
     LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_link, store_links, trust_link,
 };
@@ -32,17 +36,13 @@ use docxy_host::byte_size::ByteSize;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::{Filter, LogFormat};
-use docxy_host::private_file;
 use docxy_host::proxy::Environment;
 use docxy_host::toml_file;
-use docxy_protocol::secret::Secret;
 use file::ConfigFile;
 use host_name::HostName;
-use link_places::default_link_file;
-use link_store::{combine, is_emptied, read_lines};
-use std::ffi::OsString;
+use link_source::{link_file, link_source, load_links};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tracing::Level;
 
@@ -269,79 +269,6 @@ pub fn listen_port(flags: &Flags) -> Result<u16, SettingsError> {
     Ok(config(flags)?.listen.0.first().map_or(DEFAULT_PORT, |address| address.port()))
 }
 
-/// Warns if other users of this machine may read or change the file with the links.
-pub fn warn_of_open_links(link_file: Option<&Path>) {
-    if let Some(path) = link_file.filter(|path| private_file::is_open_to_others(path)) {
-        let path = path.display();
-        tracing::warn!(
-            "{path} holds secrets, and other users of this machine may read or change it: run chmod 600 {path}"
-        );
-    }
-}
-
-/// A link or a file of links that the user named.
-#[derive(Debug, PartialEq, Eq)]
-pub enum LinkSource {
-    /// `DOCXY_LINK`.
-    Variable(Secret),
-    /// `--link-file` or `DOCXY_LINK_FILE`.
-    File(PathBuf),
-}
-
-impl LinkSource {
-    /// The file of the flag `--link-file`, or the one in the environment, if any.
-    #[must_use]
-    pub fn named(flag: Option<PathBuf>) -> Option<Self> {
-        Self::choose(flag, |name| std::env::var_os(name))
-    }
-
-    fn choose(flag: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
-        let set = |name| variable(name).filter(|value| !value.is_empty());
-        let link = || Some(Self::Variable(Secret::new(set("DOCXY_LINK")?.to_string_lossy())));
-        let file = || Some(Self::File(set("DOCXY_LINK_FILE")?.into()));
-        flag.map(Self::File).or_else(link).or_else(file)
-    }
-
-    /// The links; at least one.
-    ///
-    /// # Errors
-    /// If it cannot be read, or holds no link.
-    pub fn read(&self) -> Result<Vec<LinkLine>, LinksError> {
-        match self {
-            Self::Variable(text) => parse_lines(text.expose(), "DOCXY_LINK"),
-            Self::File(path) => read_lines(path),
-        }
-    }
-}
-
-fn load_links(flags: &Flags, config: &ConfigFile) -> Result<Vec<JoinedLink>, SettingsError> {
-    match link_source(flags, config) {
-        Some(LinkSource::File(path)) if flags.serving.wait_for_link && !path.exists() => Ok(Vec::new()),
-        Some(LinkSource::File(path)) => Ok(read_links_in_use(&path)?),
-        Some(source) => Ok(combine(source.read()?)),
-        None => Err(SettingsError::NoLink),
-    }
-}
-
-/// The links that the user names, or the joined ones.
-fn link_source(flags: &Flags, config: &ConfigFile) -> Option<LinkSource> {
-    let is_used = |path: &PathBuf| flags.serving.wait_for_link || path.exists();
-    let joined = || Some(LinkSource::File(link_file(config).filter(is_used)?));
-    LinkSource::named(flags.connection.link_file.clone()).or_else(joined)
-}
-
-/// The links in a file that a client uses. There is none if the last one was removed.
-///
-/// # Errors
-/// If the file cannot be read, or a line is not a link.
-pub fn read_links_in_use(path: &Path) -> Result<Vec<JoinedLink>, LinksError> {
-    if is_emptied(path) { Ok(Vec::new()) } else { Ok(combine(read_lines(path)?)) }
-}
-
-fn link_file(config: &ConfigFile) -> Option<PathBuf> {
-    config.link_file.clone().or_else(default_link_file)
-}
-
 impl Flags {
     /// The same flags for a running client: if a default config file exists, they name it. A reload then
     /// reports an error if the file is missing, instead of applying the defaults.
@@ -363,183 +290,4 @@ fn config(flags: &Flags) -> Result<ConfigFile, SettingsError> {
 /// The first list that is not empty.
 fn first_set<T: Clone>(flag: &[T], file: &[T]) -> Option<Vec<T>> {
     [flag, file].into_iter().find(|list| !list.is_empty()).map(<[T]>::to_vec)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tunnel::Congestion;
-
-    const LINK: &str = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@example.org:61443\
-                        ?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
-
-    /// A config file of this text beside a file of links, and flags that name both.
-    fn load(text: &str, flags: Flags) -> Result<Settings, SettingsError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("client.toml");
-        std::fs::write(&path, text).unwrap();
-        std::fs::write(dir.path().join("my-links"), LINK).unwrap();
-        let flags = Flags { config: Some(path), ..flags };
-        Settings::load(&flags)
-    }
-
-    #[test]
-    fn by_default_the_client_listens_on_localhost() {
-        let settings = load("link_file = 'my-links'", Flags::default()).unwrap();
-        assert_eq!(settings.listen, ["127.0.0.1:5080".parse().unwrap()]);
-        assert!(settings.link_file.is_some_and(|file| file.ends_with("my-links")));
-        assert_eq!(settings.tunnel.links[0].link.expose(), LINK);
-        assert_eq!(settings.tunnel.congestion, Congestion::default());
-        assert!(settings.hosts.is_empty());
-        assert_eq!(settings.stall_timeout, DEFAULT_STALL_TIMEOUT);
-        assert_eq!(settings.log.to_string(), "info");
-        let limits = Some(BlobLimits::default());
-        let blobs = BlobSettings { limits, keeps_private: false, public_for: DEFAULT_PUBLIC_FOR };
-        assert_eq!(settings.blobs, blobs);
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_file() {
-        let text = "link_file = 'my-links'\nlisten = ['127.0.0.1:1']\nhosts = ['file.lan']\n\
-                    cache = '/file'\ncache_size = '5 GB'\npatience = 7\nlog = 'warn'\ncongestion = { down = '95 Mbps' }\nleg = 'tcp'";
-        let serving = ServingFlags {
-            listen: vec!["[::1]:2".parse().unwrap()],
-            hosts: vec!["flag.lan".into()],
-            patience: Some(8),
-            ..ServingFlags::default()
-        };
-        let connection = ConnectionFlags {
-            cache: Some("/flag".into()),
-            cache_size: Some(ByteSize(0)),
-            congestion: Some("cubic".parse().unwrap()),
-            max_rate: None,
-            leg: Some("quic".parse().unwrap()),
-            proxy: None,
-            link_file: None,
-        };
-        let flags = Flags { connection, serving, log: Some("debug".parse().unwrap()), config: None };
-        for (flags, port, host, cache, size, patience, congestion, leg, log) in [
-            (
-                Flags::default(),
-                1,
-                "file.lan",
-                "/file",
-                Some(5_000_000_000),
-                7,
-                "down=95 Mbit/s",
-                "tcp",
-                "warn",
-            ),
-            (flags, 2, "flag.lan", "/flag", None, 8, "cubic", "quic", "debug"),
-        ] {
-            let settings = load(text, flags).unwrap();
-            assert_eq!((settings.listen[0].port(), &*settings.hosts[0]), (port, host));
-            assert_eq!(settings.cache, Some(cache.into()));
-            assert_eq!(settings.blobs.limits.and_then(|limits| limits.bytes_max), size);
-            assert_eq!(settings.stall_timeout.as_secs(), patience);
-            assert_eq!(settings.tunnel.congestion.to_string(), congestion);
-            assert_eq!(settings.tunnel.leg, leg.parse().unwrap());
-            assert_eq!(settings.log.to_string(), log);
-        }
-    }
-
-    #[test]
-    fn listening_beyond_loopback_needs_a_setting() {
-        let config = |more: &str| format!("link_file = 'my-links'\n{more}");
-        let listen = "listen = ['127.0.0.1:1', '[::]:1']";
-        let error = load(&config(listen), Flags::default()).unwrap_err().to_string();
-        assert!(error.starts_with("[::]:1 can be reached") && error.contains("--allow-remote"), "{error}");
-        let serving =
-            ServingFlags { allow_remote: Some("192.168.1.0/24".parse().unwrap()), ..ServingFlags::default() };
-        let allowed = Flags { serving, ..Flags::default() };
-        assert_eq!(load(&config(listen), allowed).unwrap().listen.len(), 2);
-        for local in ["5081", "':5081'", "'localhost:5081'", "'127.0.0.1:5090'", "['[::1]:5081', '5081']"] {
-            assert!(load(&config(&format!("listen = {local}")), Flags::default()).is_ok(), "{local}");
-        }
-        let in_file = format!("{listen}\nallow_remote = ['192.168.1.0/24']");
-        assert_eq!(load(&config(&in_file), Flags::default()).unwrap().listen.len(), 2);
-    }
-
-    #[test]
-    fn a_mistake_in_the_file_is_reported_with_file_and_line() {
-        for (text, words) in [
-            ("\nlisten_on = []", "client.toml, line 2: unknown field `listen_on`"),
-            ("listen = ['nonsense']", "client.toml, line 1: \"nonsense\" is no address to listen on"),
-            ("\nhosts = ['http://box.lan']", "client.toml, line 2: \"http://box.lan\" is not a host name"),
-            ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
-            ("link_file = 'no-links'", "docxy-client join"),
-            (
-                "\nproxy = 'http://p:1'",
-                "client.toml, line 2: invalid type: string, expected a table with url",
-            ),
-            (
-                "\nmax_rate = { down = 50 }",
-                "line 2: invalid type: integer, expected a rate in quotes, as in down =",
-            ),
-            ("\n\nlog = 'inof'", "client.toml, line 3: a log filter is off, error, warn"),
-            ("\ncache_size = 20", "line 2: \"20\" is no size: write a number and a unit, as in 20 GB"),
-            ("\nleg = 'udp'", "client.toml, line 2: leg is auto, quic or tcp"),
-            ("\ncongestion = 'fast'", "client.toml, line 2: congestion: write auto, cubic, or rates"),
-        ] {
-            let error = load(text, Flags::default()).unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_last_link_may_be_removed_from_a_client_that_runs() {
-        let dir = tempfile::tempdir().unwrap();
-        let (config, links) = (dir.path().join("client.toml"), dir.path().join("links"));
-        std::fs::write(&config, "link_file = 'links'").unwrap();
-        let flags = Flags { config: Some(config), ..Flags::default() };
-        let line = LinkLine { link: LINK.parse().unwrap(), trust: None };
-        store_links(&links, vec![line]).unwrap();
-        assert_eq!(Settings::load(&flags).unwrap().tunnel.links.len(), 1);
-        remove_link(&links, |_| Ok::<_, LinksError>(0)).unwrap();
-        assert!(Settings::reload(&flags).unwrap().tunnel.links.is_empty());
-        assert!(matches!(Settings::load(&flags), Err(SettingsError::NoLink)));
-        assert_eq!(ConnectionSettings::load(&flags, Level::INFO).unwrap().tunnel.links, []);
-        // This is no removal.
-        std::fs::write(&links, "").unwrap();
-        assert!(Settings::reload(&flags).is_err());
-        // A service may start before the first `join`.
-        std::fs::remove_file(&links).unwrap();
-        let serving = ServingFlags { wait_for_link: true, ..ServingFlags::default() };
-        let waiting = Flags { serving, ..flags };
-        for settings in [Settings::load(&waiting), Settings::reload(&waiting)] {
-            assert!(settings.unwrap().tunnel.links.is_empty());
-        }
-    }
-
-    #[test]
-    fn the_example_in_the_readme_is_valid() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, text) = include_str!("../../README.md").split_once("```toml\n").unwrap();
-        let (text, _) = text.split_once("```").unwrap();
-        let text = text.replace("/home/me", &dir.path().display().to_string());
-        std::fs::create_dir_all(dir.path().join(".config/docxy")).unwrap();
-        std::fs::write(dir.path().join("links"), LINK).unwrap();
-        std::fs::write(dir.path().join(".config/docxy/proxy-password"), "hunter2").unwrap();
-        assert_eq!(load(&text, Flags::default()).unwrap().hosts, ["mybox.lan"]);
-    }
-
-    #[test]
-    fn a_missing_config_file_that_was_named_is_an_error() {
-        let flags = Flags { config: Some("/nonexistent/client.toml".into()), ..Flags::default() };
-        let error = Settings::load(&flags).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/client.toml"), "{error}");
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_link_in_the_environment() {
-        let named = |flag: Option<&str>, set: &[&str]| {
-            let variable = |name: &str| set.contains(&name).then(|| OsString::from(name));
-            LinkSource::choose(flag.map(PathBuf::from), variable)
-        };
-        let both = ["DOCXY_LINK_FILE", "DOCXY_LINK"];
-        assert_eq!(named(Some("flag"), &both), Some(LinkSource::File("flag".into())));
-        assert_eq!(named(None, &both), Some(LinkSource::Variable(Secret::new("DOCXY_LINK"))));
-        assert_eq!(named(None, &both[..1]), Some(LinkSource::File("DOCXY_LINK_FILE".into())));
-        assert_eq!(named(None, &[]), None);
-    }
 }
