@@ -19,8 +19,10 @@ mod anonymous;
 mod blob_cache;
 mod credential_use;
 mod engine;
+mod forward;
 mod kept_blobs;
 mod metrics;
+mod observe;
 mod private_repositories;
 mod pull_log;
 mod report;
@@ -29,32 +31,26 @@ mod used_up_limits;
 
 use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
-use crate::exchange::{self, ExchangeError};
 use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::pulls::Wanted;
-use crate::recent_errors::RecentError;
 use crate::settings::GivenSettings;
-use crate::status::CacheReport;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
-use crate::tunnel::{Line, LostSession, Need, ServerState, Session, Tunnel};
+use crate::tunnel::{Need, Tunnel};
 use bytes::Bytes;
 use credential_use::CredentialUse;
 use docxy_host::blob_store::BlobStore;
-use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::PATIENCE_MAX;
 use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode, header};
 use private_repositories::PrivateRepositories;
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout_at;
 use used_up_limits::UsedUpLimits;
 
 /// How long a registry may take to send its challenge while no request waits for it.
@@ -128,93 +124,15 @@ impl Gateway {
         self.context.running_client()
     }
 
-    /// The requests whose response is not completely read.
-    #[must_use]
-    pub const fn transfers(&self) -> &TransferRegistry {
-        &self.context.registry
-    }
-
-    /// The state of the tunnel, for reports.
-    #[must_use]
-    pub fn tunnel_state(&self) -> TunnelState {
-        let tunnel = &self.context.tunnel;
-        TunnelState::of(tunnel.in_use().as_ref(), &tunnel.status(), &tunnel.servers())
-    }
-
     /// Makes all requests use this server while it is well; `None` leaves the choice to the client. Returns whether it is
     /// known.
     pub(crate) fn prefer(&self, server: Option<&str>) -> bool {
         self.context.tunnel.prefer(server)
     }
 
-    /// The last errors, latest first.
-    pub(crate) fn recent_errors(&self) -> Vec<RecentError> {
-        let mut errors = self.context.tunnel.counters().recent.all();
-        errors.extend(self.context.counters.recent.all());
-        errors.sort_by_key(|error| Reverse(error.at));
-        errors
-    }
-
-    /// The state of each server, in the order of their links, for reports.
-    #[must_use]
-    pub fn servers(&self) -> Vec<ServerReport> {
-        let in_use = self.context.tunnel.in_use();
-        let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
-        let states = self.context.tunnel.servers();
-        let preferred = self.context.tunnel.preferred();
-        let report = |state: &ServerState| ServerReport::of(state, is_used(state), preferred);
-        states.iter().map(report).collect()
-    }
-
-    /// The registries that the connected and trusted servers serve. Another server must not choose for which registries
-    /// engines are set up.
-    pub(crate) fn served_registries(&self) -> Vec<Registry> {
-        let states = self.context.tunnel.servers();
-        let trusted = states.iter().filter(|state| state.is_trusted());
-        let welcomes = trusted.filter_map(|state| state.session()?.welcome());
-        let served: BTreeSet<_> =
-            welcomes.flat_map(|(welcome, _)| welcome.registries.iter().cloned()).collect();
-        served.into_iter().collect()
-    }
-
-    /// What the line was like in the last minutes.
-    pub(crate) const fn line(&self) -> &Line {
-        self.context.tunnel.line()
-    }
-
-    /// The tasks of this process. A number that keeps growing is a leak.
-    #[must_use]
-    pub fn tasks(&self) -> usize {
-        tokio::runtime::Handle::current().metrics().num_alive_tasks()
-    }
-
-    /// The rate limits that the registries have reported.
-    pub(crate) fn rate_limits(&self) -> Vec<ReportedLimit> {
-        self.context.metadata.rate_limits.all()
-    }
-
-    /// What happened since the start, as JSON.
-    pub(crate) fn counters(&self) -> serde_json::Value {
-        serde_json::json!({
-            "tunnel": **self.context.tunnel.counters(),
-            "transfers": *self.context.counters,
-            "prefetch": self.context.metadata.prefetch_usage.to_json(),
-        })
-    }
-
     /// The blobs on the disk, or why there are none.
     pub(crate) fn blob_store(&self) -> Result<BlobStore, String> {
         self.blob_cache.store()
-    }
-
-    /// The state of the blobs on the disk, as JSON.
-    pub(crate) fn blob_cache(&self) -> serde_json::Value {
-        self.blob_cache.to_json()
-    }
-
-    /// The disk space that kept blobs use, for the page.
-    pub(crate) fn cache_report(&self) -> Option<CacheReport> {
-        self.blob_cache.report()
     }
 
     /// How long an interrupted body waits for its next byte.
@@ -407,186 +325,6 @@ impl Gateway {
             tokio::spawn(async move { forwarded.await.map(drop) });
         }
     }
-
-    /// Sends the request through the tunnel.
-    async fn forward(
-        &self,
-        request: Request,
-        deadline: ResponseDeadline,
-        guard: TransferGuard,
-    ) -> Result<Response<Transfer>, Fault> {
-        self.forward_as(Need::of(&request), request, deadline, guard).await
-    }
-
-    /// The same over a session for this need.
-    async fn forward_as(
-        &self,
-        need: Need,
-        request: Request,
-        deadline: ResponseDeadline,
-        guard: TransferGuard,
-    ) -> Result<Response<Transfer>, Fault> {
-        let (response, session) = self.forward_head(need, request.clone(), deadline, &guard).await?;
-        Ok(self.respond(request, response, session, guard).await)
-    }
-
-    /// The response to a request, for the engine. Its content is stored, if that is possible.
-    async fn respond(
-        &self,
-        request: Request,
-        mut response: exchange::Response,
-        session: Session,
-        guard: TransferGuard,
-    ) -> Response<Transfer> {
-        // This starts before the engine receives the response and requests what that names.
-        if let Some(prefetch) = response.prefetch.take() {
-            self.context.metadata.receive_prefetch(&request, prefetch);
-        }
-        let layers = std::mem::take(&mut response.layers);
-        if let Some(blobs) = self.context.blobs.as_ref().filter(|_| response.status.is_success()) {
-            blobs.receive_ahead(&self.context, layers);
-        }
-        let (status, headers) = (response.status, response.headers.clone());
-        let body = match self.share(&request, response, session).await {
-            Ok(reader) => Transfer::of_shared(&self.context, reader, guard),
-            Err((response, session)) => {
-                let head = (status, &headers);
-                Transfer::new(&self.context, request, head, response.body, session, guard)
-            }
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers.into();
-        response
-    }
-
-    /// Sends the request through the tunnel, and waits for the head of the response.
-    async fn forward_head(
-        &self,
-        need: Need,
-        mut request: Request,
-        deadline: ResponseDeadline,
-        guard: &TransferGuard,
-    ) -> Result<(exchange::Response, Session), Fault> {
-        request.trace = guard.trace();
-        let mut lost: Option<LostSession> = None;
-        let mut was_reset = false;
-        loop {
-            let with_pulls = lost.is_none().then(|| self.session_with_pulls(&request)).flatten();
-            let session = match with_pulls {
-                Some(session) => session,
-                None => self.session(need, lost.as_ref(), deadline, guard).await?,
-            };
-            guard.set_server(&session);
-            request.patience = deadline.patience(Instant::now());
-            let error = match self.forward_once(&session, &request, deadline, guard).await {
-                Ok(response) => {
-                    let (response, session) =
-                        self.with_pulls_of_others(&request, response, session, deadline, guard).await;
-                    guard.proceed();
-                    guard.answered(response.status, Digest::of_response(&response.headers).as_ref());
-                    self.context.metadata.observe_response(&request, response.status, &response.headers);
-                    return Ok((response, session));
-                }
-                Err(error) => error,
-            };
-            match error {
-                _ if error.retry() == Retry::Permanent => return Err(error.to_fault()),
-                ExchangeError::SessionLost(_) => lost = Some(session.into_lost()),
-                // An engine resumes an interrupted body, but goes elsewhere after an error.
-                ExchangeError::Reset(_) if !was_reset => was_reset = true,
-                // The server has tried again already, and engines have short timeouts.
-                _ => return Err(error.to_fault()),
-            }
-            self.context.counters.retries.increment(&error.to_fault());
-            tracing::debug!(operation = request.operation.name(), reason = %error, trace_id = %guard.trace(), "requesting again");
-        }
-    }
-
-    async fn forward_once(
-        &self,
-        session: &Session,
-        request: &Request,
-        deadline: ResponseDeadline,
-        guard: &TransferGuard,
-    ) -> Result<exchange::Response, ExchangeError> {
-        let at = deadline.head(Instant::now()).into();
-        guard.wait(WaitsFor::Permit, None);
-        let permit =
-            timeout_at(at, session.permit(&request.operation)).await.map_err(|_| overload_fault())?;
-        guard.wait(WaitsFor::Server, None);
-        let response = timeout_at(at, exchange::send(session, permit, request, None)).await;
-        response.map_err(|_| self.timeout_fault(session))?
-    }
-
-    /// A session for a manifest, if some servers have no pull left for that, and others may.
-    fn session_with_pulls(&self, request: &Request) -> Option<Session> {
-        let used_up = self.used_up_limits.servers(&request.registry, Instant::now());
-        if used_up.is_empty() || !counts_against_servers(request) {
-            return None;
-        }
-        self.context.tunnel.session_elsewhere(Need::of(request), &used_up)
-    }
-
-    /// The response to a manifest's request, or that of another server if this one has no pull left.
-    async fn with_pulls_of_others(
-        &self,
-        request: &Request,
-        response: exchange::Response,
-        session: Session,
-        deadline: ResponseDeadline,
-        guard: &TransferGuard,
-    ) -> (exchange::Response, Session) {
-        if response.status != StatusCode::TOO_MANY_REQUESTS || !counts_against_servers(request) {
-            return (response, session);
-        }
-        let refused = |server| self.used_up_limits.record(server, &request.registry, Instant::now());
-        refused(session.server());
-        let mut tried = vec![session.server()];
-        while let Some(other) = self.context.tunnel.session_elsewhere(Need::of(request), &tried) {
-            tried.push(other.server());
-            guard.set_server(&other);
-            match self.forward_once(&other, request, deadline, guard).await {
-                Ok(found) if found.status.is_success() || found.status == StatusCode::NOT_MODIFIED => {
-                    self.context.metadata.observe_response(request, response.status, &response.headers);
-                    self.context.counters.pulls_of_others.increment();
-                    return (found, other);
-                }
-                Ok(found) if found.status == StatusCode::TOO_MANY_REQUESTS => refused(other.server()),
-                // The refusal of the first one says more.
-                Ok(_) | Err(_) => {}
-            }
-        }
-        guard.set_server(&session);
-        (response, session)
-    }
-
-    /// The supervisor replaces a silent connection within seconds. So if this one is still in use, the server
-    /// or an upstream hop is slow.
-    fn timeout_fault(&self, session: &Session) -> Fault {
-        if self.context.tunnel.has(session) {
-            return Fault::new(
-                Hop::Server,
-                FaultKind::TimedOut,
-                "no response in time; the registry may be slow",
-            );
-        }
-        self.context.tunnel.status().to_fault()
-    }
-
-    async fn session(
-        &self,
-        need: Need,
-        lost: Option<&LostSession>,
-        deadline: ResponseDeadline,
-        guard: &TransferGuard,
-    ) -> Result<Session, Fault> {
-        let tunnel = &self.context.tunnel;
-        if !tunnel.has_session(need, lost) {
-            guard.wait(WaitsFor::Tunnel, Some(tunnel.fault(need).to_string()));
-        }
-        tunnel.session(need, lost, deadline.session).await
-    }
 }
 
 /// Until when a request of this program waits.
@@ -613,19 +351,7 @@ fn is_refusal(status: StatusCode) -> bool {
         || [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
-/// Whether a registry counts this request against the address of the server that sends it. With a credential, it counts
-/// against the account.
-const fn counts_against_servers(request: &Request) -> bool {
-    matches!(request.operation, Operation::Manifest { .. }) && !request.has_credential()
-}
-
 /// The challenge is not a valid header value. Only a bug can cause this.
 fn challenge_fault() -> Fault {
     Fault::new(Hop::Tunnel, FaultKind::Internal, "the challenge is not a valid header value")
-}
-
-/// No permit was free in time, since the engines do not read their running responses.
-fn overload_fault() -> Fault {
-    let detail = "too many requests are under way, and none of them ended in time";
-    Fault::new(Hop::Tunnel, FaultKind::TimedOut, detail)
 }
