@@ -194,9 +194,9 @@ impl ByStatus {
 
 impl SourceBytes {
     /// Adds a body, of which so many bytes did not cross the tunnel.
-    pub(crate) fn add(&self, bytes: u64, kept: u64) {
-        self.tunnel.add(bytes.saturating_sub(kept));
-        self.cache.add(kept);
+    pub(crate) fn add(&self, bytes: u64, cached: u64) {
+        self.tunnel.add(bytes.saturating_sub(cached));
+        self.cache.add(cached);
     }
 }
 

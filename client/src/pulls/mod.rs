@@ -71,7 +71,7 @@ pub(crate) struct End {
     /// The status of the response, if there was one.
     pub(crate) status: Option<u16>,
     /// Those of them that this client had kept, or that another engine's request brought.
-    pub(crate) kept: u64,
+    pub(crate) cached: u64,
     /// How often it was interrupted, and went on.
     pub(crate) interruptions: u32,
 }

@@ -181,8 +181,8 @@ impl Pull {
     pub(super) fn end(&mut self, transfer: u64, end: End, now: Moment) {
         self.active = now;
         let Some(blob) = self.transfers.remove(&transfer) else { return };
-        self.from_tunnel += end.bytes.saturating_sub(end.kept);
-        self.from_cache += end.kept;
+        self.from_tunnel += end.bytes.saturating_sub(end.cached);
+        self.from_cache += end.cached;
         self.interruptions += end.interruptions;
         let status = end.status.and_then(|status| StatusCode::from_u16(status).ok());
         let is_content = status.is_none_or(|status| status.is_success());

@@ -148,7 +148,7 @@ impl FlightGuard {
                 biased;
                 next = &mut next => return Some(next),
                 () = self.abandoned() => return None,
-                Ok(()) = changes.changed() => self.set_progress(guard),
+                Ok(()) = changes.changed() => self.set_waiting(guard),
             }
         }
     }
@@ -185,8 +185,8 @@ impl FlightGuard {
         self.blob.progress.notify_waiters();
     }
 
-    fn set_progress(&self, guard: &TransferGuard) {
-        self.blob.flights.lock().set_progress(self.id, guard.waiting());
+    fn set_waiting(&self, guard: &TransferGuard) {
+        self.blob.flights.lock().set_waiting(self.id, guard.waiting());
         self.blob.progress.notify_waiters();
     }
 

@@ -21,9 +21,9 @@ const RECENT_BYTES: u64 = 1024 * 1024;
 /// A reader at this distance from the next byte of a flight waits for it: another request would not be faster.
 const NEAR_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Stored ranges below this length, in bytes, between missing ones are requested again: another request, with its redirect,
+/// Stored runs below this length, in bytes, between missing ones are requested again: another request, with its redirect,
 /// takes longer.
-const ISLAND_BYTES_MIN: u64 = 1024 * 1024;
+const STORED_RUN_BYTES_MIN: u64 = 1024 * 1024;
 
 /// The owner of a flight that no reader has begun: the server sends its bytes ahead. No reader has this number.
 const NO_READER: u64 = 0;
@@ -44,14 +44,14 @@ struct Flight {
     id: u64,
     bytes: Range<u64>,
     /// The position of its next byte.
-    tip: u64,
-    /// Its last bytes, before `tip`.
+    position: u64,
+    /// Its last bytes, before `position`.
     recent: VecDeque<Bytes>,
     recent_bytes: u64,
     /// The reader whose request it uses.
     owner: u64,
     /// What it waits for, if it does.
-    progress: Waiting,
+    waiting: Waiting,
     /// It brings no more, and is there for its last bytes only.
     is_over: bool,
 }
@@ -111,7 +111,7 @@ impl Flights {
     pub(super) fn step(&mut self, id: u64, at: u64) -> Step {
         if let Some(reader) = self.readers.get_mut(&id) {
             reader.bytes.start = at;
-            if let Some((_, fault)) = reader.fault.take_if(|(position, _)| *position == at) {
+            if let Some((_, fault)) = reader.fault.take_if(|(byte, _)| *byte == at) {
                 return Step::Failed(fault);
             }
         }
@@ -121,7 +121,7 @@ impl Flights {
                 return Step::Bytes { bytes, is_owner: flight.owner == id };
             }
             if flight.is_near(at) {
-                return Step::Wait(flight.progress.clone());
+                return Step::Wait(flight.waiting.clone());
             }
         }
         Step::Look
@@ -136,7 +136,7 @@ impl Flights {
                 let others = self.flights.iter().filter(|flight| !flight.is_over && at < flight.bytes.end);
                 // One that is far behind goes on to here. One that has passed is of no use.
                 let ends = others.filter_map(|flight| {
-                    let is_behind = flight.bytes.start <= at && flight.tip <= at;
+                    let is_behind = flight.bytes.start <= at && flight.position <= at;
                     if is_behind {
                         Some(flight.bytes.end)
                     } else {
@@ -153,14 +153,14 @@ impl Flights {
     /// Begins a flight for this reader, of bytes that are [`unclaimed`](Self::unclaimed).
     pub(super) fn claim(&mut self, owner: u64, bytes: Range<u64>) -> u64 {
         for flight in &mut self.flights {
-            if flight.tip <= bytes.start && bytes.start < flight.bytes.end {
+            if flight.position <= bytes.start && bytes.start < flight.bytes.end {
                 flight.bytes.end = bytes.start;
             }
         }
-        let (id, tip) = (self.new_id(), bytes.start);
-        let (recent, progress) = (VecDeque::new(), Waiting::default());
+        let (id, position) = (self.new_id(), bytes.start);
+        let (recent, waiting) = (VecDeque::new(), Waiting::default());
         let (recent_bytes, is_over) = (0, false);
-        self.flights.push(Flight { id, bytes, tip, recent, recent_bytes, owner, progress, is_over });
+        self.flights.push(Flight { id, bytes, position, recent, recent_bytes, owner, waiting, is_over });
         id
     }
 
@@ -178,8 +178,8 @@ impl Flights {
     /// What this flight does.
     pub(super) fn demand(&self, id: u64) -> Demand {
         let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return Demand::End };
-        let left = flight.tip..flight.bytes.end;
-        let lead = if flight.tip == flight.bytes.start { START_BYTES } else { LEAD_BYTES };
+        let left = flight.position..flight.bytes.end;
+        let lead = if flight.position == flight.bytes.start { START_BYTES } else { LEAD_BYTES };
         let mut demand = Demand::End;
         for Reader { bytes, .. } in self.readers.values() {
             if left.is_empty() || bytes.start >= left.end || bytes.end <= left.start {
@@ -196,7 +196,7 @@ impl Flights {
     /// These bytes have arrived. Returns their position.
     pub(super) fn arrived(&mut self, id: u64, bytes: Bytes) {
         let Some(flight) = self.flight(id) else { return };
-        flight.tip += bytes.len() as u64;
+        flight.position += bytes.len() as u64;
         flight.recent_bytes += bytes.len() as u64;
         flight.recent.push_back(bytes);
         while let Some(first) = flight.recent.front().map(|bytes| bytes.len() as u64)
@@ -208,16 +208,16 @@ impl Flights {
     }
 
     /// What this flight waits for.
-    pub(super) fn set_progress(&mut self, id: u64, progress: Waiting) {
+    pub(super) fn set_waiting(&mut self, id: u64, waiting: Waiting) {
         if let Some(flight) = self.flight(id) {
-            flight.progress = progress;
+            flight.waiting = waiting;
         }
     }
 
     /// The flight has ended, perhaps early. Its readers look elsewhere for the rest.
     pub(super) fn ended(&mut self, id: u64) {
         if let Some(flight) = self.flight(id) {
-            (flight.is_over, flight.bytes.end) = (true, flight.tip);
+            (flight.is_over, flight.bytes.end) = (true, flight.position);
         }
         self.forget();
     }
@@ -227,10 +227,10 @@ impl Flights {
         let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return };
         let is_of_request = matches!(fault.hop, Hop::Engine | Hop::Registry | Hop::TokenService);
         // One that is far behind tries again when it gets there.
-        let near = flight.tip.saturating_sub(RECENT_BYTES)..flight.tip + NEAR_BYTES;
+        let near = flight.position.saturating_sub(RECENT_BYTES)..flight.position + NEAR_BYTES;
         for (reader, Reader { bytes, fault: failed }) in &mut self.readers {
             if near.contains(&bytes.start) && (!is_of_request || *reader == flight.owner) {
-                *failed = Some((bytes.start.max(flight.tip), fault.clone()));
+                *failed = Some((bytes.start.max(flight.position), fault.clone()));
             }
         }
         self.ended(id);
@@ -258,15 +258,15 @@ impl Flights {
 impl Flight {
     /// What is in memory.
     const fn recent_range(&self) -> Range<u64> {
-        self.tip - self.recent_bytes..self.tip
+        self.position - self.recent_bytes..self.position
     }
 
     /// The bytes from this position on that are in memory.
     fn recent(&self, at: u64) -> Option<Bytes> {
-        if at >= self.tip {
+        if at >= self.position {
             return None;
         }
-        let mut start = self.tip;
+        let mut start = self.position;
         // Most readers are near the end.
         for bytes in self.recent.iter().rev() {
             start -= bytes.len() as u64;
@@ -280,16 +280,16 @@ impl Flight {
 
     /// Whether the byte at this position comes soon.
     const fn is_near(&self, at: u64) -> bool {
-        self.tip <= at && at - self.tip <= NEAR_BYTES
+        self.position <= at && at - self.position <= NEAR_BYTES
     }
 }
 
-/// The ranges to request if these are missing: short stored ranges between them are requested, too.
+/// The ranges to request if these are missing: short stored runs between them are requested, too.
 pub(super) fn gaps(missing: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut gaps: Vec<Range<u64>> = Vec::new();
     for range in missing {
         match gaps.last_mut() {
-            Some(last) if range.start - last.end < ISLAND_BYTES_MIN => last.end = range.end,
+            Some(last) if range.start - last.end < STORED_RUN_BYTES_MIN => last.end = range.end,
             _ => gaps.push(range),
         }
     }
@@ -306,7 +306,7 @@ mod tests {
 
     fn arrive(flights: &mut Flights, id: u64, until: u64) {
         while let Demand::Until(_) = flights.demand(id)
-            && flights.flight(id).unwrap().tip < until
+            && flights.flight(id).unwrap().position < until
         {
             flights.arrived(id, Bytes::from_static(&[7; 64 * 1024]));
         }
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn short_stored_ranges_cost_no_request() {
+    fn short_stored_runs_cost_no_request() {
         assert_eq!(gaps(vec![0..M, M + 1000..5 * M, 7 * M..8 * M]), [0..5 * M, 7 * M..8 * M]);
         assert_eq!(gaps(Vec::new()), []);
     }

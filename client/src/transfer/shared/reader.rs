@@ -88,7 +88,7 @@ impl SharedReader {
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     if !is_owner {
                         counters.bytes_shared.add(bytes.len() as u64);
-                        guard.receive_kept(bytes.len() as u64);
+                        guard.receive_cached(bytes.len() as u64);
                     }
                     guard.proceed();
                     return Ok(bytes);
@@ -102,7 +102,7 @@ impl SharedReader {
                     let max = READ_BYTES_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
                     if let Some(bytes) = self.stored.read(at, max).await {
                         counters.bytes_from_disk.add(bytes.len() as u64);
-                        guard.receive_kept(bytes.len() as u64);
+                        guard.receive_cached(bytes.len() as u64);
                         guard.proceed();
                         return Ok(bytes);
                     }
