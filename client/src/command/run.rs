@@ -49,7 +49,8 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata)
             .with_logins(logins)
             .with_blob_cache(blob_cache.clone());
-        blob_cache.forget_private().await;
+        let private = blob_cache.clone();
+        tokio::spawn(async move { private.forget_private().await });
         let hosts = AllowedHosts::new(settings.hosts.clone().into());
         tokio::spawn(gateway.clone().log_pulls());
         let networks = AllowedNetworks::new(settings.networks.clone().into());
