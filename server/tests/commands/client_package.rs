@@ -1,6 +1,6 @@
 //! `client-package`: the client's package comes out as it is beside the installed program.
 
-use super::{stderr, text};
+use crate::machine::{stderr, text};
 use std::process::{Command, Stdio};
 
 #[test]
