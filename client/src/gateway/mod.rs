@@ -20,13 +20,13 @@ mod blob_cache;
 mod credential_use;
 mod engine;
 mod forward;
-mod kept_blobs;
 mod metrics;
 mod observe;
 mod private_repositories;
 mod pull_log;
 mod report;
 mod response_deadline;
+mod stored_blobs;
 mod used_up_limits;
 
 use crate::counters::TransferCounters;
@@ -306,7 +306,7 @@ impl Gateway {
                 // It is not after the end of bytes that are in memory.
                 Transfer::of_bytes(response.into_body().slice(bytes.start as usize..), guard)
             }
-            _ => match self.kept(&request, &bytes).await {
+            _ => match self.stored(&request, &bytes).await {
                 Some(reader) => Transfer::of_shared(&self.context, reader, guard),
                 None => Transfer::of_blob(&self.context, request, bytes, guard),
             },

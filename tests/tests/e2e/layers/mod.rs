@@ -1,9 +1,9 @@
 //! Layers that stay on the client's disk: nothing crosses twice, and nobody sees what is not for them.
 
 mod cache_command;
-mod kept;
 mod private;
 mod shared;
+mod stored;
 
 use hub_stand_in::Blob;
 

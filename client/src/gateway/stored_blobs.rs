@@ -99,7 +99,7 @@ impl Gateway {
                 let guard = guard.begin(&public);
                 // Only a server that may see the request with its credential learns of it.
                 let public = BlobRequest { request: public, wanted, need, deadline, guard };
-                match self.send_kept(blobs, public).await {
+                match self.send_stored(blobs, public).await {
                     Ok(response) if is_refused(response.status()) => {
                         self.private_repositories.record(&request, Instant::now());
                     }
@@ -112,11 +112,15 @@ impl Gateway {
                 return self.forward_as(need, request, deadline, guard).await;
             }
         }
-        self.send_kept(blobs, BlobRequest { request, wanted, need, deadline, guard }).await
+        self.send_stored(blobs, BlobRequest { request, wanted, need, deadline, guard }).await
     }
 
     /// The same with this credential, whose content may be stored.
-    async fn send_kept(&self, blobs: &SharedBlobs, asked: BlobRequest) -> Result<Response<Transfer>, Fault> {
+    async fn send_stored(
+        &self,
+        blobs: &SharedBlobs,
+        asked: BlobRequest,
+    ) -> Result<Response<Transfer>, Fault> {
         let BlobRequest { request, wanted, deadline, .. } = &asked;
         let mut found = blobs.find(request).await;
         let mut first = None;
@@ -238,7 +242,7 @@ impl Gateway {
 
     /// A reader of these bytes, to the end, of the blob that the request is for: from the disk, and from what brings it. `None`
     /// if it is not to be stored.
-    pub(super) async fn kept(&self, request: &Request, bytes: &Range<u64>) -> Option<SharedReader> {
+    pub(super) async fn stored(&self, request: &Request, bytes: &Range<u64>) -> Option<SharedReader> {
         let blobs = self.context.blobs.as_ref()?;
         let public = request.clone().with_authorization(Authorization::Public);
         let is_known = blobs.find(&public).await.is_some_and(|found| found.is_public);
