@@ -9,7 +9,12 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use tokio::{net::UdpSocket, task::JoinSet, time::Instant};
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
 use super::Path;
 
@@ -23,7 +28,21 @@ struct Shared {
     path: Arc<Path>,
     client_socket: UdpSocket,
     flows: Mutex<HashMap<SocketAddr, Flow>>,
+    /// What waits for the path's delay: one queue, since a task for each datagram would reorder them on a busy machine.
+    delayed: mpsc::UnboundedSender<Datagram>,
     rng: Mutex<Pcg64Mcg>,
+}
+
+/// A datagram on its way.
+struct Datagram {
+    due: Instant,
+    content: Vec<u8>,
+    to: Destination,
+}
+
+enum Destination {
+    Client(SocketAddr),
+    Server(Arc<UdpSocket>),
 }
 
 /// The server's side of one client port.
@@ -39,9 +58,12 @@ enum Flow {
 impl UdpRelay {
     pub(super) fn start(socket: std::net::UdpSocket, path: Arc<Path>) -> Self {
         let rng = Mutex::new(Pcg64Mcg::seed_from_u64(1));
-        let shared = Arc::new(Shared { path, client_socket: as_async(socket), flows: Mutex::default(), rng });
+        let (delayed, arrivals) = mpsc::unbounded_channel();
+        let shared =
+            Arc::new(Shared { path, client_socket: as_async(socket), flows: Mutex::default(), delayed, rng });
         let mut task = JoinSet::new();
         task.spawn(forward_up(shared.clone()));
+        task.spawn(deliver(shared.clone(), arrivals));
         Self { shared, _task: task }
     }
 
@@ -55,15 +77,21 @@ impl UdpRelay {
 }
 
 impl Shared {
-    async fn send_delayed(&self, send: impl Future<Output = ()> + Send + 'static) {
+    async fn send_delayed(&self, content: &[u8], to: Destination) {
         if self.path.delay.is_zero() {
-            return send.await;
+            return self.send(content, &to).await;
         }
-        let at = Instant::now() + self.path.delay;
-        tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            send.await;
-        });
+        let datagram = Datagram { due: Instant::now() + self.path.delay, content: content.to_vec(), to };
+        // The receiver ends with the test.
+        drop(self.delayed.send(datagram));
+    }
+
+    /// Sends at once. A datagram that the system refuses is lost.
+    async fn send(&self, content: &[u8], to: &Destination) {
+        match to {
+            Destination::Client(client) => drop(self.client_socket.send_to(content, client).await),
+            Destination::Server(socket) => drop(socket.send(content).await),
+        }
     }
 
     /// Whether to drop the next datagram.
@@ -84,9 +112,16 @@ async fn forward_up(shared: Arc<Shared>) {
         }
         if let Some(server_socket) = socket_for(&shared, client) {
             shared.path.count(&shared.path.up, length);
-            let datagram = buffer[..length].to_vec();
-            shared.send_delayed(async move { drop(server_socket.send(&datagram).await) }).await;
+            shared.send_delayed(&buffer[..length], Destination::Server(server_socket)).await;
         }
+    }
+}
+
+/// Sends each delayed datagram when it is due, in their order.
+async fn deliver(shared: Arc<Shared>, mut arrivals: mpsc::UnboundedReceiver<Datagram>) {
+    while let Some(datagram) = arrivals.recv().await {
+        sleep_until(datagram.due).await;
+        shared.send(&datagram.content, &datagram.to).await;
     }
 }
 
@@ -114,10 +149,7 @@ async fn forward_down(shared: Arc<Shared>, server_socket: Arc<UdpSocket>, client
         let Ok(length) = server_socket.recv(&mut buffer).await else { continue };
         if !shared.drops_next() {
             shared.path.count(&shared.path.down, length);
-            let (datagram, sender) = (buffer[..length].to_vec(), shared.clone());
-            shared
-                .send_delayed(async move { drop(sender.client_socket.send_to(&datagram, client).await) })
-                .await;
+            shared.send_delayed(&buffer[..length], Destination::Client(client)).await;
         }
     }
 }
