@@ -5,11 +5,15 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
 use crate::support::http_client::REQUEST_TIMEOUT;
+
+/// The kernel's buffer of a connection. Without a fixed one it grows to tens of MiB, and a body that the test does not read
+/// is a body that was delivered.
+const RECEIVE_BUFFER_BYTES: u32 = 512 * 1024;
 
 /// A connection after its request was sent.
 pub(crate) struct RawConnection {
@@ -40,7 +44,9 @@ pub(crate) async fn send_raw(address: SocketAddr, bytes: &[u8]) -> RawResponse {
 
 impl RawConnection {
     pub(crate) async fn send(address: SocketAddr, bytes: &[u8]) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         Self { stream, received: Vec::new() }
     }
