@@ -159,16 +159,17 @@ impl SetUp for Containerd {
 
     fn push(&self, from: &str, to: &str) -> Result<()> {
         let hosts: &[&str] = if from.starts_with(HUB) { &["--hosts-dir", CERTS] } else { &["--plain-http"] };
-        succeeds(self.ctr(&[&["--debug", "images", "pull"], hosts, &[from]].concat()))?;
-        succeeds(self.ctr(&["images", "push", "--platform", "linux/amd64", "--hosts-dir", CERTS, to, from]))
+        // ctr 2 pushes the index that it has pulled, also without the manifests of other platforms.
+        succeeds(self.ctr(&[&["--debug", "images", "pull", "--all-platforms"], hosts, &[from]].concat()))?;
+        succeeds(self.ctr(&["images", "push", "--hosts-dir", CERTS, to, from]))
     }
 
     fn more(&self, _bed: &Bed) -> Result<()> {
         let mut dump = self.sandbox().command("containerd");
         dump.args(["config", "dump"]);
         let effective = run(dump, TIMEOUT)?.succeeded()?;
-        let is_set = |line: &str| line.contains("config_path") && line.contains(CERTS);
-        ensure!(effective.lines().any(is_set), "{effective}");
+        let is_set = |quote: char| effective.contains(&format!("config_path = {quote}{CERTS}{quote}"));
+        ensure!(is_set('"') || is_set('\''), "{effective}");
         Ok(())
     }
 }
