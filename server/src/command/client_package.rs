@@ -40,17 +40,31 @@ impl Format {
 }
 
 fn after_help() -> String {
-    let version = env!("CARGO_PKG_VERSION");
     // Set where releases are built.
-    let release = option_env!("DOCXY_RELEASE_URL").unwrap_or("the place that this server's package is from");
+    let elsewhere = other_platforms(option_env!("DOCXY_RELEASE_URL"));
     format!(
         "Example:\n  docxy-server client-package > docxy-client.deb\n\n\
          On the laptop:\n  ssh HOST docxy-server client-package > docxy-client.deb\n  \
-         sudo apt install ./docxy-client.deb\n\n\
-         For other platforms:\n  docxy-{version}-TARGET.tar.gz, from {release},\n  \
-         where TARGET is aarch64-unknown-linux-gnu, aarch64-apple-darwin or x86_64-apple-darwin, as far as it has them.\n  \
-         With Rust and the source of version {version}, also there: cargo build --release --package docxy-client"
+         sudo apt install ./docxy-client.deb\n\nFor other platforms:\n  {elsewhere}"
     )
+}
+
+/// Where the client for other platforms is. `release` is the address of the release that this server is of, if it is of one.
+fn other_platforms(release: Option<&str>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let build = "cargo build --release --package docxy-client";
+    match release {
+        Some(address) => format!(
+            "docxy-{version}-TARGET.tar.gz, from {address}\n  \
+             where TARGET is aarch64-unknown-linux-gnu, x86_64-unknown-linux-musl, aarch64-unknown-linux-musl,\n  \
+             aarch64-apple-darwin or x86_64-apple-darwin, as far as that page has it.\n  \
+             With Rust and the source of version {version}, also there: {build}"
+        ),
+        None => format!(
+            "This server is of no release: whoever set it up built it from the source of version {version}.\n  \
+             With Rust and that source, on the other platform: {build}"
+        ),
+    }
 }
 
 pub(super) fn client_package(arguments: &ClientPackageArguments) -> Result<(), CommandError> {
@@ -76,4 +90,18 @@ pub(super) fn client_package(arguments: &ClientPackageArguments) -> Result<(), C
 fn directory(program: &Path) -> PathBuf {
     let prefix = program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     prefix.join("share/docxy-server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_platforms_are_at_the_address_of_the_release_or_in_the_source() {
+        let of_release = other_platforms(Some("https://example.org/releases/tag/v1"));
+        assert!(of_release.contains("https://example.org/releases/tag/v1"), "{of_release}");
+        for text in [of_release, other_platforms(None)] {
+            assert!(text.contains("cargo build"), "{text}");
+        }
+    }
 }

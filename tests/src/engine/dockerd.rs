@@ -1,4 +1,4 @@
-//! dockerd (Debian's docker.io, 20.10) with `registry-mirrors`, and its command line.
+//! dockerd (Debian's docker.io, 20.10, or a newer one in its place) with `registry-mirrors`, and its command line.
 //! Must never publish ports, create bridges or write firewall rules: it only pulls.
 
 use std::{fs, path::Path, process::Command};
@@ -22,30 +22,42 @@ pub struct Dockerd {
     // Before the sandbox, whose folders it uses until it has ended.
     process: Process,
     sandbox: Sandbox,
+    store: DockerStore,
+}
+
+/// Where a dockerd keeps its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerStore {
+    /// In its own store, with a graph driver.
+    Classic,
+    /// In containerd's, which dockerd knows since version 23.
+    Containerd,
 }
 
 impl Dockerd {
     /// Starts dockerd in `namespace`, with `mirror` (`http://127.0.0.1:PORT`) as the mirror of docker.io.
     pub fn start(namespace: &Namespace, mirror: &str) -> Result<Self> {
-        Self::start_in(Sandbox::new(namespace)?, "daemon.json", &[mirror])
+        Self::start_in(Sandbox::new(namespace)?, "daemon.json", &[mirror], DockerStore::Classic)
     }
 
     /// Starts dockerd without a mirror, with its config file at the default place, for `docxy-client setup`.
-    pub fn unconfigured(namespace: &Namespace) -> Result<Self> {
-        Self::start_in(Sandbox::with_own_etc(namespace)?, "etc/docker/daemon.json", &[])
+    pub fn unconfigured(namespace: &Namespace, store: DockerStore) -> Result<Self> {
+        Self::start_in(Sandbox::with_own_etc(namespace)?, "etc/docker/daemon.json", &[], store)
     }
 
     /// Starts dockerd without a mirror.
     pub fn start_direct(namespace: &Namespace, direct: &DirectAccess) -> Result<Self> {
-        Self::start_in(Sandbox::with_direct_access(namespace, direct)?, "daemon.json", &[])
+        let sandbox = Sandbox::with_direct_access(namespace, direct)?;
+        Self::start_in(sandbox, "daemon.json", &[], DockerStore::Classic)
     }
 
-    fn start_in(sandbox: Sandbox, config_file: &str, mirrors: &[&str]) -> Result<Self> {
+    fn start_in(sandbox: Sandbox, config_file: &str, mirrors: &[&str], store: DockerStore) -> Result<Self> {
         let mut config = json!({
             "bridge": "none",
             "iptables": false,
             "ip6tables": false,
             "ip-forward": false,
+            "features": { "containerd-snapshotter": store == DockerStore::Containerd },
         });
         if !mirrors.is_empty() {
             config["registry-mirrors"] = json!(mirrors);
@@ -59,7 +71,7 @@ impl Dockerd {
             version.arg("version");
             Ok(run(version, COMMAND_TIMEOUT)?.status.success().then_some(()))
         })?;
-        Ok(Self { process, sandbox })
+        Ok(Self { process, sandbox, store })
     }
 
     /// `docker pull`. Returns the pulled image.
@@ -126,13 +138,18 @@ impl Dockerd {
 
     /// Waits until dockerd has one mirror. It reads its config file again some time after a SIGHUP.
     pub fn wait_for_mirror(&mut self) -> Result<()> {
-        let Self { process, sandbox } = self;
+        let Self { process, sandbox, .. } = self;
         process.wait_for("read its mirror", PROCESS_TIMEOUT, |_| {
             let mut info = sandbox.command("docker");
             info.args(["info", "--format", "{{len .RegistryConfig.Mirrors}}"]);
             let count = run(info, COMMAND_TIMEOUT)?.succeeded()?;
             Ok((count.trim() == "1").then_some(()))
         })
+    }
+
+    /// Where it keeps its images.
+    pub fn store(&self) -> DockerStore {
+        self.store
     }
 
     /// The folders and commands of this dockerd.

@@ -19,7 +19,7 @@ use anyhow::Result;
 pub use buildah::Buildah;
 pub use buildkitd::Buildkitd;
 pub use containerd::Containerd;
-pub use dockerd::Dockerd;
+pub use dockerd::{DockerStore, Dockerd};
 pub use image::PulledImage;
 pub use plain::{Arrivals, Body, PlainEngine};
 pub use podman::Podman;

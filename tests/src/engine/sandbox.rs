@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::OsStr,
     fs,
     net::SocketAddr,
@@ -28,6 +29,9 @@ pub struct Sandbox {
     /// The only trusted CA, if it is not the machine's own set.
     ca: Option<PathBuf>,
 }
+
+/// Where engines are: Debian's programs before those in /usr/local.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
 /// How an engine without a mirror reaches Docker Hub.
 #[derive(Clone, Debug)]
@@ -79,13 +83,17 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// A command that runs in the sandbox, with an environment of its own: no proxies, no credentials, Debian's
-    /// programs before those in /usr/local.
+    /// Whether a sandbox has this program.
+    pub fn has(program: &str) -> bool {
+        env::split_paths(PATH).any(|folder| folder.join(program).is_file())
+    }
+
+    /// A command that runs in the sandbox, with an environment of its own: no proxies, no credentials.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.namespace.command("unshare");
         command.args(["--mount", "--propagation", "private", "--", "sh"]);
         command.arg(self.path("enter")).arg(program);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.path("home"));
+        command.env_clear().env("PATH", PATH).env("HOME", self.path("home"));
         if let Some(ca) = &self.ca {
             // Engines are written in Go, which reads this variable.
             command.env("SSL_CERT_FILE", ca);

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use docxy_tests::{
-    engine::{Dockerd, Sandbox},
+    engine::{DockerStore, Dockerd, Sandbox},
     net::{Lab, Namespace},
     process::{PROCESS_TIMEOUT, Process, binary, run, scratch},
     stand_in::StandIn,
@@ -155,7 +155,7 @@ impl Machines {
         let hub = StandIn::start(Some(&lab.hub), Listen::on(Lab::HUB), &content)?;
         let server = Sandbox::with_own_etc(&lab.abroad)?;
         server.write("etc/docxy/server.toml", &hub.server_config().to_toml()?)?;
-        let docker = Dockerd::unconfigured(&lab.laptop)?;
+        let docker = Dockerd::unconfigured(&lab.laptop, DockerStore::Classic)?;
         let hosts = format!("127.0.0.1 localhost\n{} {SERVER_NAMES}\n", Lab::ABROAD);
         docker.sandbox().write("etc/hosts", &hosts)?;
         let programs = programs()?;

@@ -1,6 +1,8 @@
 //! containerd, nerdctl, and the `hosts.toml` files that Docker reads too.
 //!
-//! Must never write a field that the engine's version does not know: it would ignore the file, and ask the registry.
+//! Must never write a field that the engine's version does not know: it would ignore the file, and ask the registry. Nor
+//! rely on a `config_path` of several directories, as the default since 2.2 is: containerd reads none of them, since the
+//! transfer service takes it for one (its issue 12415; seen with 2.4).
 
 use super::{PlanError, keys, words};
 use crate::engine_config::change::Change;
@@ -27,11 +29,15 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
         2 => "io.containerd.grpc.v1.cri",
         _ => "io.containerd.cri.v1.images",
     };
-    let registry = &config["plugins"][plugin]["registry"];
+    let images = &config["plugins"][plugin];
+    let registry = &images["registry"];
     let certs = directory.join("certs.d").display().to_string();
     let set = registry["config_path"].as_str().filter(|path| !path.is_empty());
     let disabled = config["disabled_plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
     let has_kubernetes = !disabled.iter().any(|name| name == plugin || name == "cri");
+    // Without the transfer service, a list is read.
+    let is_local = ["use_local_image_pull", "discard_unpacked_layers"].iter().any(|key| images[key] == true);
+    let ignored = set.filter(|paths| paths.contains(':') && is_at_least(Version(2, 1, 0)) && !is_local);
 
     let mut plan = Plan::default();
     let certs = set.and_then(|paths| paths.split(':').next()).unwrap_or(&certs);
@@ -44,7 +50,7 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
             names.join(", ")
         )));
     }
-    if set.is_none() && has_kubernetes && !is_at_least(Version(2, 2, 0)) {
+    if has_kubernetes && (set.is_none() || ignored.is_some()) {
         let mut changes = Vec::new();
         if is_new {
             changes.push(Change::Set(keys(["version"]), config_version.into()));
@@ -60,6 +66,12 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
         });
     }
     plan.files.extend(hosts_files(Path::new(certs), target, is_at_least(Version(2, 2, 0))));
+    if let Some(paths) = ignored.filter(|_| has_kubernetes) {
+        plan.notes.push(format!(
+            "containerd 2.1 and newer read no hosts.toml if config_path is several directories: it is {certs} alone now, \
+             instead of {paths}"
+        ));
+    }
     plan.notes.push(format!(
         "ctr asks Docxy only with --hosts-dir {certs}; Kubernetes and nerdctl do by themselves."
     ));

@@ -34,13 +34,13 @@ pub const ENGINES: &[Engine] = &[
     Engine {
         name: "docker",
         programs: &["docker", "dockerd"],
-        evidence: "tested with 20.10.24 (classic store) and 28.5.2 (containerd store)",
+        evidence: "tested with 20.10.24 (classic store), 28.5.2 (containerd store) and a build of 29 (both)",
         plan: docker::docker,
     },
     Engine {
         name: "containerd",
         programs: &["containerd"],
-        evidence: "tested with 1.6.20, 1.7.24 and 2.1.9",
+        evidence: "tested with 1.6.20, 1.7.24, 2.1.9 and a build of 2.4",
         plan: containerd::containerd,
     },
     Engine {
@@ -76,7 +76,7 @@ pub const ENGINES: &[Engine] = &[
     Engine {
         name: "buildkitd",
         programs: &["buildkitd"],
-        evidence: "written from its documentation",
+        evidence: "tested with a build of its main branch, August 2026",
         plan: buildkit::buildkitd,
     },
     Engine {

@@ -76,7 +76,7 @@ fn pulls_ask_docxy_alone_and_pushes_the_registry() {
     let hosts = "server = \"https://ghcr.io\"\ncapabilities = [\"pull\", \"resolve\", \"referrers\", \"push\"]\n\n\
                  [host.\"http://host.lima.internal:5080\"]\ncapabilities = [\"pull\", \"resolve\", \"referrers\"]";
     let path = "/etc/containerd/certs.d/ghcr.io/hosts.toml".to_owned();
-    assert_eq!(files("containerd", &target, &machine), [(path, hosts.to_owned())]);
+    assert_eq!(files("containerd", &target, &machine)[1], (path, hosts.to_owned()));
 
     let podman = "[[registry]]\ninsecure = true\nlocation = \"127.0.0.1:5080\"\n\n\
                   [[registry]]\nlocation = \"127.0.0.1:5080/ghcr.io\"\nprefix = \"ghcr.io\"\n\n[[registry.mirror]]\n\
@@ -123,10 +123,19 @@ fn containerds_config_path_is_set_where_it_is_not() {
     let v2 = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
     let v3 =
         "[plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
+    let list = |more: &str| {
+        format!(
+            "version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\n{more}{}",
+            v3.replace("certs.d", "certs.d:/etc/docker/certs.d")
+        )
+    };
     for (version, text, expected) in [
         ((1, 6), None, Some(v2)),
         ((2, 1), None, Some(v3)),
-        ((2, 2), None, None),
+        ((2, 2), None, Some(v3)),
+        ((2, 1), Some(&*list("")), Some(v3)),
+        ((2, 1), Some(&*list("use_local_image_pull = true\n")), None),
+        ((2, 0), Some(&*list("")), None),
         ((2, 1), Some("version = 2\n"), Some(v2)),
         ((1, 6), Some("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), None),
         ((1, 7), Some("disabled_plugins = [\"cri\"]\n"), None),

@@ -1,11 +1,14 @@
 //! The engines of the table, each in a sandbox with its own config files, and what else is checked of each.
 //! Must never name the client to an engine that is set up, except where it cannot be set up.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use anyhow::{Result, ensure};
 use docxy_tests::{
-    engine::{Buildah, Buildkitd, Containerd, Dockerd, Engine as _, Podman, PulledImage, Sandbox, Skopeo},
+    engine::{
+        Buildah, Buildkitd, Containerd, DockerStore, Dockerd, Engine as _, Podman, PulledImage, Sandbox,
+        Skopeo,
+    },
     net::Namespace,
     process::run,
 };
@@ -20,9 +23,8 @@ use crate::support::testbed::ALICE;
 /// A row of the table.
 pub(super) struct EngineRow {
     pub(super) title: &'static str,
-    pub(super) program: &'static str,
-    /// Whether it may be missing, since Debian has none.
-    pub(super) is_optional: bool,
+    /// Whether it is installed. Those may be missing that Debian 12 has not.
+    pub(super) is_here: fn() -> bool,
     /// `docxy-client setup ENGINE`
     pub(super) setup: &'static str,
     /// The flag that makes it read its files again.
@@ -33,12 +35,18 @@ pub(super) struct EngineRow {
 /// The rows.
 pub(super) const ENGINES: &[EngineRow] = &[
     EngineRow { apply: &["--apply"], ..row("dockerd", "docker", |at| Ok(Box::new(start_docker(at)?))) },
+    EngineRow {
+        is_here: docker_has_both_stores,
+        ..row("dockerd-containerd", "docker", |at| {
+            Ok(Box::new(Dockerd::unconfigured(at, DockerStore::Containerd)?))
+        })
+    },
     row("containerd", "containerd", |at| Ok(Box::new(Containerd::unconfigured(at)?))),
     row("podman", "podman", |at| Ok(Box::new(Podman::unconfigured(at)?))),
     row("skopeo", "podman", |at| Ok(Box::new(Skopeo::unconfigured(at)?))),
     row("buildah", "podman", |at| Ok(Box::new(Buildah::unconfigured(at)?))),
     EngineRow {
-        is_optional: true,
+        is_here: || Sandbox::has("buildkitd") && Sandbox::has("buildctl"),
         ..row("buildkitd", "buildkitd", |at| Ok(Box::new(Buildkitd::unconfigured(at)?)))
     },
 ];
@@ -48,7 +56,16 @@ const fn row(
     setup: &'static str,
     start: fn(&Namespace) -> Result<Box<dyn SetUp>>,
 ) -> EngineRow {
-    EngineRow { title, program: title, is_optional: false, setup, apply: &[], start }
+    EngineRow { title, is_here: || true, setup, apply: &[], start }
+}
+
+/// Whether the installed dockerd mirrors every registry if its images are in containerd's store: since version 28.
+fn docker_has_both_stores() -> bool {
+    let mut version = Command::new("dockerd");
+    version.arg("--version");
+    let printed = run(version, TIMEOUT).map(|printed| printed.stdout).unwrap_or_default();
+    let major = printed.split(' ').nth(2).and_then(|version| version.split('.').next()?.parse().ok());
+    major.is_some_and(|major: u32| major >= 28)
 }
 
 /// An engine that is set up.
@@ -84,7 +101,7 @@ fn is_expected(pulled: &PulledImage, expected: &PulledImage) -> Result<()> {
 
 /// dockerd, and a `systemctl` that knows `reload docker` only: here is no systemd.
 fn start_docker(namespace: &Namespace) -> Result<Dockerd> {
-    let docker = Dockerd::unconfigured(namespace)?;
+    let docker = Dockerd::unconfigured(namespace, DockerStore::Classic)?;
     let script = "#!/bin/sh\n[ \"$*\" = 'reload docker' ] && kill -HUP \"$(cat /run/docker.pid)\"\n";
     let path = docker.sandbox().write("home/bin/systemctl", script)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
@@ -99,7 +116,12 @@ impl SetUp for Dockerd {
     }
 
     fn pull(&self, image: &str, expected: &PulledImage) -> Result<()> {
-        is_expected(&self.pull(image)?, expected)
+        let mut pulled = self.pull(image)?;
+        if self.store() == DockerStore::Containerd {
+            // An image is named by its digest there, and not by that of its config.
+            pulled.config.clone_from(&expected.config);
+        }
+        is_expected(&pulled, expected)
     }
 
     fn push(&self, from: &str, to: &str) -> Result<()> {
@@ -111,11 +133,14 @@ impl SetUp for Dockerd {
     }
 
     fn is_mirrored(&self, registry: &str) -> bool {
-        registry == HUB
+        self.store() == DockerStore::Containerd || registry == HUB
     }
 
     fn reload(&mut self) -> Result<()> {
-        self.wait_for_mirror()
+        match self.store() {
+            DockerStore::Classic => self.wait_for_mirror(),
+            DockerStore::Containerd => Ok(()),
+        }
     }
 }
 
@@ -134,15 +159,17 @@ impl SetUp for Containerd {
 
     fn push(&self, from: &str, to: &str) -> Result<()> {
         let hosts: &[&str] = if from.starts_with(HUB) { &["--hosts-dir", CERTS] } else { &["--plain-http"] };
-        succeeds(self.ctr(&[&["--debug", "images", "pull"], hosts, &[from]].concat()))?;
-        succeeds(self.ctr(&["images", "push", "--platform", "linux/amd64", "--hosts-dir", CERTS, to, from]))
+        // ctr 2 pushes the index that it has pulled, also without the manifests of other platforms.
+        succeeds(self.ctr(&[&["--debug", "images", "pull", "--all-platforms"], hosts, &[from]].concat()))?;
+        succeeds(self.ctr(&["images", "push", "--hosts-dir", CERTS, to, from]))
     }
 
     fn more(&self, _bed: &Bed) -> Result<()> {
         let mut dump = self.sandbox().command("containerd");
         dump.args(["config", "dump"]);
         let effective = run(dump, TIMEOUT)?.succeeded()?;
-        ensure!(effective.contains(&format!("config_path = \"{CERTS}\"")), "{effective}");
+        let is_set = |quote: char| effective.contains(&format!("config_path = {quote}{CERTS}{quote}"));
+        ensure!(is_set('"') || is_set('\''), "{effective}");
         Ok(())
     }
 }
