@@ -2,11 +2,12 @@
 //!
 //! Must never decide anything: it only counts.
 
-use docxy_host::metrics::{Histograms, LineHistograms, durations_by_label};
+use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::Leg;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
@@ -48,6 +49,8 @@ pub(crate) struct Counters {
     pub(crate) first_byte: Histograms,
     /// Until it was sent whole.
     pub(crate) exchange: Histograms,
+    /// From the first request of a pull to the end of the last one.
+    pub(crate) pull: Histogram,
 }
 
 /// The counts at one moment.
@@ -74,6 +77,7 @@ impl Default for Counters {
             line: LineHistograms::default(),
             first_byte: durations_by_label(),
             exchange: durations_by_label(),
+            pull: durations(),
         }
     }
 }

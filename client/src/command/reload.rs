@@ -104,7 +104,10 @@ impl LinksRead {
         let path = path?;
         match tokio::task::spawn_blocking(move || read_links_in_use(&path)).await {
             Ok(Ok(links)) => {
-                (self.file, self.error) = (found, None);
+                self.file = found;
+                if self.error.take().is_some() {
+                    tracing::info!("the links can be read again");
+                }
                 return Some(links);
             }
             Ok(Err(error)) => self.log(&error),

@@ -87,8 +87,8 @@ impl Handler {
                     response
                 }
                 Err(fault) => {
-                    if fault.hop == Hop::Tunnel {
-                        // The loss of the tunnel has its own line.
+                    if fault.hop == Hop::Tunnel || fault.is_outage() {
+                        // The loss of the tunnel and the outage of a registry have lines of their own.
                         tracing::debug!(%fault, status = fault.status().as_u16(), ms, "request failed");
                     } else if let Some(suppressed) = self.lines.failed(&fault) {
                         tracing::warn!(%fault, status = fault.status().as_u16(), ms, suppressed, "request failed");

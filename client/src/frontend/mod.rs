@@ -23,9 +23,9 @@ use crate::local_api;
 use crate::status::Board;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
 use docxy_host::listen_address::ListenAddress;
-use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::logging::LogHandle;
 use docxy_host::private_socket::PrivateSocket;
+use docxy_host::trouble::Trouble;
 pub use docxy_host::web_origin::AllowedHosts;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
@@ -45,7 +45,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
@@ -153,10 +153,13 @@ async fn accept(
     slots: &Arc<ConnectionSlots>,
     drain: &CancellationToken,
 ) {
-    let failures = LogLimits::default();
+    let mut trouble = Trouble::default();
     loop {
         match listener.accept().await {
             Ok((stream, engine)) => {
+                if trouble.end(Instant::now()).is_some() {
+                    tracing::info!("connections can be accepted again");
+                }
                 // Further connections wait in the queue of the kernel.
                 let slot = slots.acquire().await;
                 let connection =
@@ -180,8 +183,8 @@ async fn accept(
             }
             Err(error) => {
                 // Probably out of file descriptors. Wait until some are closed.
-                if let Some(suppressed) = failures.admit(error.raw_os_error()) {
-                    tracing::warn!(%error, suppressed, "cannot accept a connection");
+                if trouble.begin(Instant::now()) {
+                    tracing::warn!(%error, "cannot accept a connection");
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

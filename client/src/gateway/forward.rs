@@ -91,12 +91,14 @@ impl Gateway {
                     let (response, session) =
                         self.with_pulls_of_others(&request, response, session, deadline, guard).await;
                     guard.proceed();
+                    self.context.responded(&request.registry, response.status);
                     guard.answered(response.status, Digest::of_response(&response.headers).as_ref());
                     self.context.metadata.observe_response(&request, response.status, &response.headers);
                     return Ok((response, session));
                 }
                 Err(error) => error,
             };
+            self.context.failed_at(&request.registry, &error.to_fault());
             match error {
                 _ if error.retry() == Retry::Permanent => return Err(error.to_fault()),
                 ExchangeError::SessionLost(_) => lost = Some(session.into_lost()),

@@ -7,6 +7,8 @@ use super::report::LineState;
 use super::{Gateway, WaitsFor};
 use crate::counters::LegBytes;
 use docxy_host::metrics::MetricsWriter;
+use docxy_protocol::fault::{FaultKind, Hop};
+use docxy_transport::Leg;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -58,7 +60,12 @@ impl Gateway {
             let count = servers.iter().filter(|server| server.state == state).count();
             ([("state", state.to_string())], count as f64)
         });
-        metrics.gauges("docxy_client_servers", "Joined servers by state", states)
+        metrics.gauges("docxy_client_servers", "Joined servers by state", states)?;
+        let legs = [("quic", Leg::Quic), ("tcp", Leg::Tcp)].map(|(name, leg)| {
+            let count = servers.iter().filter(|server| server.leg == Some(leg)).count();
+            ([("leg", name.to_owned())], count as f64)
+        });
+        metrics.gauges("docxy_client_sessions", "Sessions with servers by leg", legs)
     }
 
     fn write_transfers(&self, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
@@ -99,10 +106,12 @@ impl Gateway {
 
     fn write_requests(&self, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
         let counters = &*self.context.counters;
-        let retries =
-            counters.retries.all().into_iter().map(|((hop, kind), count)| {
-                ([("hop", hop.to_string()), ("kind", format!("{kind:?}"))], count)
-            });
+        let mut retries = counters.retries.all();
+        // Also before the first one, so that a rate can be told.
+        retries.entry((Hop::Tunnel, FaultKind::Down)).or_default();
+        let retries = retries
+            .into_iter()
+            .map(|((hop, kind), count)| ([("hop", hop.to_string()), ("kind", format!("{kind:?}"))], count));
         metrics.counters("docxy_client_retries", "Requests sent again, by what had failed", retries)?;
         let responses = counters.responses.all().into_iter();
         let responses = responses.map(|(status, count)| ([("status", status.to_string())], count));

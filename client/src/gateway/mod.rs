@@ -87,6 +87,7 @@ impl Gateway {
             registry: TransferRegistry::new(Arc::clone(&counters)),
             metadata,
             counters,
+            outages: Arc::default(),
             blobs: None,
         };
         Self {

@@ -72,18 +72,18 @@ fn log_begin(pull: &Pull) {
         "pull {image}{}, {layers} {}, {}{}",
         platform.as_ref().map(|platform| format!(" {platform}")).unwrap_or_default(),
         if layers == 1 { "layer" } else { "layers" },
-        HumanBytes(bytes),
+        short(bytes),
         engine.map(|engine| format!(", for {engine}")).unwrap_or_default(),
     );
 }
 
-/// `12.00 MiB at 3.50 MiB/s, 1.00 MiB of it kept here, resumed 2 times`.
+/// `12.0 MiB at 3.50 MiB/s, 1.00 MiB kept here, resumed 2 times`.
 fn describe_bytes(pull: &Pull, took: Duration) -> String {
     let bytes = pull.from_tunnel + pull.from_cache;
     let rate = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
-    let mut text = format!("{} at {}/s", HumanBytes(bytes), HumanBytes(rate));
+    let mut text = format!("{} at {}/s", short(bytes), short(rate));
     if pull.from_cache > 0 {
-        text += &format!(", {} of it kept here", HumanBytes(pull.from_cache));
+        text += &format!(", {} kept here", short(pull.from_cache));
     }
     match pull.interruptions {
         0 => {}
@@ -91,6 +91,18 @@ fn describe_bytes(pull: &Pull, took: Duration) -> String {
         times => text += &format!(", resumed {times} times"),
     }
     text
+}
+
+/// Bytes with three digits, so that a line fits on a terminal.
+fn short(bytes: u64) -> String {
+    let text = HumanBytes(bytes).to_string();
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            let digits = number.chars().take(4).collect::<String>();
+            format!("{} {unit}", digits.trim_end_matches('.'))
+        }
+        _ => text,
+    }
 }
 
 fn describe_time(took: Duration) -> String {

@@ -11,9 +11,9 @@ pub use credential_helper::{CredentialHelper, HelperError};
 pub(crate) use outcomes::LoginOutcome;
 
 use docxy_host::file_fingerprint::Fingerprint;
-use docxy_host::log_rate_limit::LogLimits;
 use docxy_host::private_file::{self, FileError};
 use docxy_host::private_socket::own_user;
+use docxy_host::trouble::Troubles;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::name::{Registry, Repository};
 use docxy_protocol::secret::Secret;
@@ -98,7 +98,7 @@ struct Inner {
     /// What the helpers have said. That of a registry is locked while its helper is asked, so that it is asked once.
     asked: Mutex<HashMap<Registry, Arc<tokio::sync::Mutex<Option<Asked>>>>>,
     outcomes: Mutex<Outcomes>,
-    failures: LogLimits<Option<Registry>>,
+    troubles: Troubles<Option<Registry>>,
 }
 
 /// A request may use a login. While nothing is known of its password, others wait until this is dropped.
@@ -216,6 +216,9 @@ impl Logins {
             return known.login.clone();
         }
         let answer = stored.account(&registry).await.inspect_err(|error| self.warn(Some(&registry), error));
+        if answer.is_ok() {
+            self.works(Some(&registry));
+        }
         // The last password may be valid for a while.
         let login = answer.ok().or_else(|| known?.login.clone());
         *asked = Some(Asked { of: stored, login: login.clone(), at: Instant::now() });
@@ -231,6 +234,7 @@ impl Logins {
             let read = tokio::task::spawn_blocking(move || read(&path)).await.ok()?;
             // A file that cannot be read now is read again.
             let logins = read.inspect_err(|error| self.warn(None, error)).ok()?;
+            self.works(None);
             let mut known = self.0.read.lock();
             if known.version != version {
                 // Somebody has logged in.
@@ -243,9 +247,16 @@ impl Logins {
 
     /// Logs why the login of this registry, or each, cannot be used.
     pub(crate) fn warn(&self, registry: Option<&Registry>, reason: &dyn Display) {
-        if let Some(suppressed) = self.0.failures.admit(registry.cloned()) {
+        if self.0.troubles.begin(registry.cloned()) {
             let registry = registry.map(tracing::field::display);
-            tracing::warn!(registry, %reason, suppressed, "a login cannot be used");
+            tracing::warn!(registry, %reason, "a login cannot be used");
+        }
+    }
+
+    /// The login of this registry, or each, can be used.
+    fn works(&self, registry: Option<&Registry>) {
+        if self.0.troubles.end(&registry.cloned()).is_some() {
+            tracing::info!(registry = registry.map(tracing::field::display), "a login can be used again");
         }
     }
 }

@@ -34,6 +34,18 @@ pub struct ReportedLimit {
     pub window: Option<u64>,
     /// When it was reported.
     pub at: Timestamp,
+    #[serde(skip)]
+    stock: Stock,
+}
+
+/// How many pulls are left. The last one is the worst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stock {
+    #[default]
+    Many,
+    /// Less than a tenth.
+    Few,
+    UsedUp,
 }
 
 /// The last limits. Clones share them.
@@ -48,35 +60,50 @@ impl RateLimits {
         self.0.lock().values().cloned().collect()
     }
 
-    /// Stores the limit of a response, and warns when less than a tenth is left.
+    /// Stores the limit of a response, and tells when less than a tenth is left, when none is, and when that is over.
     pub(crate) fn observe_response(&self, registry: &Registry, headers: &Headers) {
         let Some(limit) = read(registry, headers) else { return };
-        if self.update(limit.clone()) {
-            let ReportedLimit { limit, remaining, source, window, .. } = limit;
-            tracing::warn!(
-                %registry, remaining, limit, window_s = window, source = source.map(tracing::field::display),
-                "few pulls are left for now"
-            );
+        let change = self.update(limit.clone());
+        let ReportedLimit { limit, remaining, source, window, .. } = limit;
+        let (source, window_s) = (source.map(tracing::field::display), window);
+        match change {
+            None => {}
+            Some(Stock::Many) => tracing::info!(%registry, remaining, limit, source, "pulls are left again"),
+            Some(Stock::Few) => {
+                tracing::warn!(%registry, remaining, limit, window_s, source, "few pulls are left for now");
+            }
+            Some(Stock::UsedUp) => {
+                tracing::warn!(%registry, limit, window_s, source, "no pull is left for now");
+            }
         }
     }
 
-    /// Returns whether the limit has just fallen below a tenth.
-    fn update(&self, limit: ReportedLimit) -> bool {
+    /// Returns what is left if that has changed.
+    fn update(&self, limit: ReportedLimit) -> Option<Stock> {
         let mut limits = self.0.lock();
         let key = (limit.registry.clone(), limit.source.clone());
         if limits.len() >= REPORTED_LIMITS_MAX && !limits.contains_key(&key) {
             let oldest = limits.iter().min_by_key(|(_, limit)| limit.at).map(|(key, _)| key.clone());
             oldest.map(|key| limits.remove(&key));
         }
-        let low = limit.is_low();
-        let before = limits.insert(key, limit);
-        low && !before.is_some_and(|before| before.is_low())
+        let before = limits.get(&key).map_or(Stock::Many, |before| before.stock);
+        let stock = match limit.stock {
+            // A pull that is left again now and then is no end of the trouble.
+            Stock::Few => before.max(Stock::Few),
+            stock => stock,
+        };
+        limits.insert(key, ReportedLimit { stock, ..limit });
+        (stock != before).then_some(stock)
     }
 }
 
-impl ReportedLimit {
-    const fn is_low(&self) -> bool {
-        self.remaining.saturating_mul(LOW_DIVISOR) < self.limit
+impl Stock {
+    const fn of(remaining: u64, limit: u64) -> Self {
+        match remaining {
+            0 if limit > 0 => Self::UsedUp,
+            _ if remaining.saturating_mul(LOW_DIVISOR) < limit => Self::Few,
+            _ => Self::Many,
+        }
     }
 }
 
@@ -84,14 +111,9 @@ impl ReportedLimit {
 fn read(registry: &Registry, headers: &Headers) -> Option<ReportedLimit> {
     let RateLimit { limit, remaining, window, source } = RateLimit::from_headers(headers)?;
     let (registry, window) = (registry.clone(), window.map(|window| window.as_secs()));
-    Some(ReportedLimit {
-        registry,
-        source,
-        limit: limit?,
-        remaining: remaining?,
-        window,
-        at: Timestamp::now(),
-    })
+    let (limit, remaining) = (limit?, remaining?);
+    let (at, stock) = (Timestamp::now(), Stock::of(remaining, limit));
+    Some(ReportedLimit { registry, source, limit, remaining, window, at, stock })
 }
 
 #[cfg(test)]
@@ -136,11 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn each_fall_below_a_tenth_warns_once() {
+    fn each_fall_below_a_tenth_is_told_once_and_so_is_its_end() {
         let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
-        let warned = ["10", "9", "8", "0", "100", "9", "9"]
+        let told = ["10", "9", "8", "0", "1", "0", "100", "9", "9", "10"]
             .map(|remaining| limits.update(read(&hub, &fields(remaining)).unwrap()));
-        assert_eq!(warned, [false, true, false, false, false, true, false]);
+        let (many, few, none) = (Some(Stock::Many), Some(Stock::Few), Some(Stock::UsedUp));
+        assert_eq!(told, [None, few, None, none, None, None, many, few, None, many]);
     }
 
     #[test]

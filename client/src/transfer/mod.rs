@@ -18,6 +18,7 @@
 
 mod ahead;
 mod missing_ranges;
+mod outage;
 mod part;
 mod range_request;
 mod refetch;
@@ -41,9 +42,11 @@ use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
 use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
+use docxy_host::trouble::Troubles;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::{Headers, is_encoded};
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Method, Operation, Request};
 use futures_util::stream::{Stream, StreamExt as _, try_unfold};
 use http::StatusCode;
@@ -75,6 +78,8 @@ pub(crate) struct TransferContext {
     pub(crate) registry: TransferRegistry,
     pub(crate) metadata: Metadata,
     pub(crate) counters: TransferCounters,
+    /// The registries that fail.
+    pub(crate) outages: Arc<Troubles<Registry>>,
     /// The blobs that are kept on the disk, if they are.
     pub(crate) blobs: Option<SharedBlobs>,
 }
@@ -256,7 +261,7 @@ impl Transfer {
         Poll::Ready(next.map_err(|error| {
             let fault = error.to_fault();
             // The engine only sees that its connection is aborted, so the reason goes to the log.
-            tracing::warn!(%fault, "transfer aborted");
+            tracing::warn!(%fault, trace_id = %self.guard.trace(), "transfer aborted");
             self.counters.failed(&fault, self.guard.image());
             fault
         }))

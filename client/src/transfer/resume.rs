@@ -16,13 +16,13 @@ use bytes::Bytes;
 use docxy_host::random::random_fraction;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::fault::{Fault, FaultKind, Hop, Retry};
+use http::StatusCode;
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::Level;
 
 /// The delays before another request after a bad response.
 const RETRY_SCHEDULE: Schedule =
@@ -69,8 +69,8 @@ struct Stall {
     backoff: Backoff,
     /// The time before the next attempt.
     delay: Duration,
-    /// The level of its lines: one at its beginning and one when it is over.
-    level: Option<Level>,
+    /// Whether it was logged.
+    is_told: bool,
 }
 
 impl Source {
@@ -273,9 +273,9 @@ impl ResumableBody {
     fn tell_end(&self, stall: &Stall) {
         let (content, trace_id) = (self.guard.name(), self.guard.trace());
         let waited_ms = u64::try_from(stall.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match stall.level {
-            Some(Level::INFO) => tracing::info!(content, waited_ms, %trace_id, "the transfer continues"),
-            _ => tracing::debug!(content, waited_ms, %trace_id, "the transfer continues"),
+        tracing::debug!(content, waited_ms, %trace_id, "the transfer continues");
+        if let Some(source) = &self.source {
+            source.context.responded(&source.range_request.request.registry, StatusCode::PARTIAL_CONTENT);
         }
     }
 
@@ -317,19 +317,14 @@ impl ResumableBody {
         self.parts = arrange(ranges, &gaps);
         let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
         let stall_timeout_s = source.context.stall_timeout.read().as_secs();
-        // The loss of the tunnel has a line of its own, and a stall has one.
-        let is_tunnel = self.last_fault.as_ref().is_some_and(|fault| fault.hop == Hop::Tunnel);
-        let told = self.stall.as_mut().map(|stall| &mut stall.level);
-        if let Some(level @ None) = told {
-            *level = Some(if is_tunnel { Level::DEBUG } else { Level::INFO });
+        // At `info`, the loss of the tunnel and a registry that fails have lines of their own.
+        let told = self.stall.as_mut().map(|stall| &mut stall.is_told);
+        if let Some(is_told @ false) = told {
+            *is_told = true;
             let content = self.guard.name();
             let reason = self.last_fault.as_ref().map(tracing::field::display);
             let (byte, gaps, trace_id) = (self.position, gaps.len(), self.guard.trace());
-            if is_tunnel {
-                tracing::debug!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
-            } else {
-                tracing::info!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
-            }
+            tracing::debug!(content, byte, end, missing, gaps, reason, stall_timeout_s, %trace_id, "a transfer was interrupted");
         }
         source.context.counters.interruptions.increment();
         self.guard.interrupted();
@@ -361,6 +356,7 @@ impl ResumableBody {
             stall.backoff.next_delay(stall.since.elapsed(), random_fraction())
         };
         source.context.counters.retries.increment(&fault);
+        source.context.failed_at(&source.range_request.request.registry, &fault);
         self.last_fault = Some(fault);
         Ok(())
     }
@@ -486,6 +482,6 @@ fn release_permits(parts: &mut VecDeque<Part>) {
 impl Stall {
     fn begin() -> Self {
         let backoff = Backoff::new(RETRY_SCHEDULE);
-        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0, level: None }
+        Self { since: Instant::now(), backoff, delay: Duration::ZERO, upstream_failures: 0, is_told: false }
     }
 }

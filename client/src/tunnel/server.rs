@@ -3,6 +3,7 @@
 //! Only records. Must never decide which server is used: the [selector](super::selector) does.
 
 use super::config::Trust;
+use super::liveness::POLL_INTERVAL;
 use super::segment_budget::{ClientUsage, ServerUsage};
 use super::session::Session;
 use super::status::TunnelStatus;
@@ -15,6 +16,12 @@ use tokio::sync::watch;
 /// So long after a ping without a response a session is suspected, or two round trips later. What is heard is noticed
 /// within a poll of the [liveness](super::liveness), so that a death shows within 3 s.
 const PING_TIMEOUT_MIN: Duration = Duration::from_millis(750);
+
+/// That is the promise of `/health`. A suspected session is used until it is given up: its line may come back, and then
+/// nothing is lost.
+const _: () = assert!(
+    KEEP_ALIVE_INTERVAL.as_millis() + PING_TIMEOUT_MIN.as_millis() + POLL_INTERVAL.as_millis() <= 3000
+);
 
 /// The number of a server. A link that is configured again gets another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

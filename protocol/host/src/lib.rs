@@ -29,5 +29,6 @@ pub mod signals;
 pub mod store;
 pub mod terminal;
 pub mod toml_file;
+pub mod trouble;
 pub mod variables;
 pub mod web_origin;

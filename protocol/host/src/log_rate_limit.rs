@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A token bucket: admits a burst, then one line per interval, and counts the suppressed ones.
 #[derive(Debug, Default)]
-struct RateLimiter {
+pub(crate) struct RateLimiter {
     /// When the bucket is full again. Each admitted line moves it by one interval.
     full_at: Option<Instant>,
     suppressed: u64,
@@ -25,7 +25,7 @@ struct RateLimiter {
 
 impl RateLimiter {
     /// `Some(suppressed)` if a line is admitted now: the number of lines suppressed since the last one.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + INTERVAL;
         if full_at - now > INTERVAL * BURST {
             self.suppressed += 1;

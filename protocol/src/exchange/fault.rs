@@ -196,6 +196,15 @@ impl Fault {
         Self { hop, kind, detail: CleanText::new(detail) }
     }
 
+    /// Whether the registry, its token service or its CDN does not work now, rather than not for this request.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        use FaultKind::{MalformedResponse, RetriesExhausted, TimedOut, Truncated, Unreachable};
+        let is_down =
+            matches!(self.kind, Unreachable | TimedOut | MalformedResponse | Truncated | RetriesExhausted);
+        self.hop.is_upstream() && is_down
+    }
+
     /// The HTTP status for the engine.
     #[must_use]
     pub const fn status(&self) -> StatusCode {

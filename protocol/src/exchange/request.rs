@@ -33,7 +33,7 @@ pub struct Request {
 }
 
 /// Names a request of an engine. The client chooses it at random; 0 is a request of the client itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, derive_more::Display, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, derive_more::Display, Serialize, Deserialize)]
 #[display("{_0:016x}")]
 pub struct TraceId(pub u64);
 

@@ -7,6 +7,7 @@ use super::Operated;
 use crate::counters::{Counters, LegBytes, Outcomes};
 use crate::listener::Load;
 use docxy_host::metrics::MetricsWriter;
+use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_transport::Leg;
 use http::StatusCode;
 use std::fmt;
@@ -93,7 +94,9 @@ fn write_exchanges(counters: &Counters, metrics: &mut MetricsWriter<'_>) -> fmt:
     let help = "Seconds until there was a response, by operation";
     metrics.metric("docxy_server_first_byte_seconds", help, &counters.first_byte)?;
     let help = "Seconds until a response was sent whole, by operation";
-    metrics.metric("docxy_server_exchange_seconds", help, &counters.exchange)
+    metrics.metric("docxy_server_exchange_seconds", help, &counters.exchange)?;
+    let help = "Seconds from a pull's first request for content to the end of its last one";
+    metrics.metric("docxy_server_pull_seconds", help, &counters.pull)
 }
 
 fn write_registries(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
@@ -111,7 +114,10 @@ fn write_registries(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt
     metrics.counters("docxy_server_upstream_requests", help, requests)?;
     let retries = registries.iter().flat_map(|registry| {
         let name = registry.name.to_string();
-        registry.counts.retries().into_iter().map(move |((hop, kind), count)| {
+        let mut retries = registry.counts.retries();
+        // Also before the first one, so that a rate can be told.
+        retries.entry((Hop::Registry, FaultKind::Unreachable)).or_default();
+        retries.into_iter().map(move |((hop, kind), count)| {
             ([("registry", name.clone()), ("hop", hop.to_string()), ("kind", format!("{kind:?}"))], count)
         })
     });

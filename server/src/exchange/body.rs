@@ -13,6 +13,7 @@ use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::SendError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Why a body was not sent to its end.
@@ -64,7 +65,9 @@ pub(super) async fn send_whole(
             turns.next_turn().apply_to(writer.stream());
             turn_ends += u64::from(SEGMENT_BYTES);
         }
+        let length = chunk.len() as u64;
         write_body(permit, outgoing.resources.budget, writer.write(chunk)).await?;
+        outgoing.resources.sent.fetch_add(length, Ordering::Relaxed);
     }
     Ok(sent)
 }
@@ -132,6 +135,7 @@ impl<'a> SegmentedBody<'a> {
             let chunk = self.buffered.split_to(length);
             remaining -= chunk.len() as u64;
             write_body(self.permit, self.resources.budget, segment.send(chunk)).await?;
+            self.resources.sent.fetch_add(length as u64, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -6,7 +6,11 @@
 
 mod body;
 mod layers;
+mod log;
 mod prefetch;
+mod pulls;
+
+pub(crate) use log::{ExchangeLog, LoggedExchange};
 
 use crate::admission::{ClientAdmission, Permit};
 use crate::budget::BudgetShare;
@@ -25,6 +29,7 @@ use docxy_protocol::segment::SegmentLayout;
 use layers::LayerStreams;
 use prefetch::Prefetch;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// How an exchange ended, for the log.
@@ -52,6 +57,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) queue: &'a FairQueue,
     pub(crate) budget: &'a Arc<BudgetShare>,
     pub(crate) congestion: &'a Handle,
+    /// Counts the bytes of bodies that were written.
+    pub(crate) sent: &'a AtomicU64,
 }
 
 /// Where a body goes.
@@ -63,7 +70,8 @@ struct Outgoing<'a> {
 
 /// Responds to a request. Returns when everything was delivered, or the exchange has failed or was cancelled.
 pub(crate) async fn run(
-    request: Request,
+    request: &Request,
+    mut log: LoggedExchange<'_>,
     stream: ResponseStream,
     segments: ExchangeSegments,
     resources: Resources<'_>,
@@ -83,7 +91,7 @@ pub(crate) async fn run(
     tokio::pin!(cancelled);
     let outgoing = Outgoing { segments, resources, undelivered: &undelivered };
     let outcome = tokio::select! {
-        outcome = respond(&request, stream, outgoing, upstream, counters) => outcome,
+        outcome = respond(request, stream, outgoing, upstream, counters) => outcome,
         // Dropping the future closes the connection to the registry or CDN.
         () = &mut cancelled => ExchangeOutcome::Cancelled,
     };
@@ -94,22 +102,23 @@ pub(crate) async fn run(
             count(|outcomes| outcomes.answered += 1);
             let label = [("operation", request.operation.name())];
             counters.exchange.get_or_create(&label).observe(started.elapsed().as_secs_f64());
-            tracing::info!(status, bytes, ms, "answered");
+            log.responded(status);
+            tracing::debug!(status, bytes, ms, "answered");
             prefetch
         }
         ExchangeOutcome::Failed(error) => {
             count(|outcomes| outcomes.failed += 1);
             counters.failed(&error);
-            let causes = error.causes().map(tracing::field::display);
-            tracing::warn!(fault = %error, causes, ms, "failed");
+            log.failed(&error, ms);
             None
         }
         ExchangeOutcome::Cancelled => {
             count(|outcomes| outcomes.cancelled += 1);
-            return tracing::info!(ms, "cancelled");
+            return tracing::debug!(ms, "cancelled");
         }
     };
     if let Some(prefetch) = prefetch {
+        log.brings_content();
         let sent = tokio::select! {
             // Boxed, since only a manifest has one.
             sent = Box::pin(prefetch.send(&undelivered)) => sent,
@@ -117,7 +126,10 @@ pub(crate) async fn run(
         };
         let ms = started.elapsed().as_millis();
         match sent {
-            Ok((items, bytes, layers)) => tracing::debug!(items, bytes, layers, ms, "prefetch sent"),
+            Ok((items, bytes, layers)) => {
+                resources.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                tracing::debug!(items, bytes, layers, ms, "prefetch sent");
+            }
             Err(_) => return tracing::debug!(ms, "prefetch cancelled"),
         }
     }
@@ -214,7 +226,9 @@ async fn send_response<'a>(
         (ResponseBody::None, _) => Ok(0),
         (ResponseBody::Small(bytes), _) => {
             let length = bytes.len() as u64;
-            write_in_time(&permit, writer.write(bytes.clone())).await.map(|()| length)
+            let written = write_in_time(&permit, writer.write(bytes.clone())).await;
+            outgoing.resources.sent.fetch_add(length, Ordering::Relaxed);
+            written.map(|()| length)
         }
         (ResponseBody::Stream(download), None) => send_whole(download, &mut writer, &outgoing, &permit).await,
         (ResponseBody::Stream(download), Some(layout)) => {

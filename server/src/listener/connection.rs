@@ -10,7 +10,7 @@ use super::unauthenticated::{Slot, Unauthenticated};
 use crate::admission::ClientAdmission;
 use crate::budget::BudgetShare;
 use crate::counters::Counters;
-use crate::exchange::{self, Resources};
+use crate::exchange::{self, ExchangeLog, Resources};
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
@@ -33,6 +33,7 @@ use docxy_transport::{Incoming, Path, ReadError, ReceiveStream, SendStream, Sess
 use futures_util::FutureExt as _;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::error::Elapsed;
@@ -50,8 +51,7 @@ pub(super) struct ListenerContext {
     pub(super) streams: OpenStreams,
     pub(super) settings: Arc<ActiveSettings>,
     pub(super) counters: Arc<Counters>,
-    /// Whether the log names images.
-    pub(super) log_images: bool,
+    pub(super) log: ExchangeLog,
     pub(super) path_cache: Arc<PathCache>,
     /// Limits the log lines about unauthenticated connections.
     pub(super) unauthenticated_log_limits: LogLimits<&'static str>,
@@ -200,6 +200,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     notify(&mut control, &ControlMessage::Welcome(welcome)).await;
 
     let client = Arc::new(ConnectionContext {
+        name: hello.name.clone(),
         segments: SegmentStreams::default(),
         queue: FairQueue::default(),
         budget: Arc::clone(&registration.budget),
@@ -298,6 +299,7 @@ async fn read_hello(session: &Session, clients: &ClientWatch) -> Result<(Hello, 
 
 /// The state that all streams of a connection share.
 struct ConnectionContext {
+    name: ClientName,
     segments: SegmentStreams,
     queue: FairQueue,
     budget: Arc<BudgetShare>,
@@ -380,7 +382,7 @@ async fn run_exchange(
     segments: ExchangeSegments,
 ) {
     let request = request.without_foreign_credentials();
-    let repository = request.operation.repository().filter(|_| client.shared.log_images);
+    let repository = request.operation.repository().filter(|_| client.shared.log.names_images());
     let span = tracing::info_span!(
         "exchange",
         %id,
@@ -390,12 +392,14 @@ async fn run_exchange(
         trace_id = request.trace.is_some().then(|| tracing::field::display(request.trace)),
     );
     async {
-        let ConnectionContext { admission, queue, budget, congestion, shared, .. } = client;
-        let resources = Resources { admission, queue, budget, congestion };
+        let ConnectionContext { name, admission, queue, budget, congestion, shared, .. } = client;
+        let sent = AtomicU64::new(0);
+        let resources = Resources { admission, queue, budget, congestion, sent: &sent };
+        let log = shared.log.exchange(name, &request, &sent);
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
-        exchange::run(request, stream, segments, resources, upstream, counters).await;
+        exchange::run(&request, log, stream, segments, resources, upstream, counters).await;
     }
     .instrument(span)
     .await;

@@ -13,6 +13,7 @@ mod unauthenticated;
 
 use crate::admin::{self, AdminError, Operated};
 use crate::admission::Admission;
+use crate::exchange::ExchangeLog;
 use crate::lifecycle::active_settings::ActiveSettings;
 use crate::lifecycle::reload::Reload;
 use crate::live_clients::{self, LiveClients};
@@ -143,7 +144,7 @@ pub async fn serve(
         streams: streams.clone(),
         settings: Arc::clone(&active_settings),
         counters: Arc::default(),
-        log_images: settings.log_images,
+        log: ExchangeLog::new(settings.log_images),
         path_cache: Arc::new(PathCache::default()),
         unauthenticated_log_limits: LogLimits::default(),
         drain: shutdown.drain.clone(),
@@ -185,6 +186,8 @@ pub async fn serve(
     };
     admin::serve(&settings.admin, operated, &certificates).await?;
     tokio::spawn(reload.run(settings, active_settings, clients, certificates));
+    let logged = Arc::clone(&shared);
+    tokio::spawn(async move { logged.log.run(&logged.counters).await });
     ready(Ready { addresses });
 
     for listener in &listeners {
@@ -223,6 +226,7 @@ pub async fn serve(
     // A connection's task ends when its client knows of its end, and then its usage is complete. A client that misses
     // it notices at its next ping, which the next process answers with a reset.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, connections.wait()).await;
+    shared.log.tell_ended(Duration::ZERO, &shared.counters);
     if let Err(error) = usage.flush() {
         // Most likely a full disk. Nothing else is left to do.
         tracing::error!(%error, "clients' usage since the last write is lost");

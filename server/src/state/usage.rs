@@ -6,6 +6,7 @@ use super::clients::{ClientList, to_the_second};
 use super::directory::{State, read_toml};
 use super::error::StateError;
 use docxy_host::private_file;
+use docxy_host::trouble::Trouble;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the usage is written. A crash of the machine may lose so much.
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
@@ -172,6 +173,7 @@ fn to_text(totals: &StoredUsages) -> String {
 }
 
 async fn flush_regularly(table: Weak<UsageTable>, state: State) {
+    let mut trouble = Trouble::default();
     loop {
         tokio::time::sleep(WRITE_INTERVAL).await;
         let Some(table) = table.upgrade() else { return };
@@ -182,8 +184,14 @@ async fn flush_regularly(table: Weak<UsageTable>, state: State) {
             Usage(table).flush()
         };
         let outcome = tokio::task::spawn_blocking(flush).await;
-        if let Ok(Err(error)) = outcome {
-            tracing::warn!(%error, "the usage of clients cannot be written");
+        match outcome {
+            Ok(Err(error)) if trouble.begin(Instant::now()) => {
+                tracing::warn!(%error, "the usage of clients cannot be written");
+            }
+            Ok(Ok(())) if trouble.end(Instant::now()).is_some() => {
+                tracing::info!("the usage of clients is written again");
+            }
+            _ => {}
         }
     }
 }

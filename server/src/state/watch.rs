@@ -126,7 +126,10 @@ async fn poll(
             }
             let state = state.clone();
             tokio::task::spawn_blocking(move || state.remember_clients_file());
-            (*last.lock(), *last_error) = (found, None);
+            *last.lock() = found;
+            if last_error.take().is_some() {
+                tracing::info!("the clients' file can be used again");
+            }
         }
         // Tried again at the next poll: a revocation must not be lost because no file descriptor was free
         // for a moment. Logged once, not twice a second.

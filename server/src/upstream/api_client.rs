@@ -137,7 +137,7 @@ impl ApiClient {
             // Dropping a response closes its connection.
             drop(result);
             self.counts.retried(&failure.fault);
-            tracing::info!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
+            tracing::debug!(reason = %failure, delay_ms = delay.as_millis(), "retrying the request");
             tokio::time::sleep(delay).await;
         }
     }

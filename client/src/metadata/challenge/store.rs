@@ -5,7 +5,7 @@
 //! secrets. A lost or damaged file costs a round trip.
 
 use super::file::{self, ChallengeSet};
-use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::trouble::Troubles;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::headers::Headers;
@@ -46,7 +46,7 @@ struct Inner {
     /// Held while the file is written, so that the last writer has the newest state.
     writing: Mutex<()>,
     /// Limits the log messages about a file that cannot be written.
-    write_errors: LogLimits<()>,
+    write_trouble: Troubles<()>,
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl ChallengeStore {
             registries: Mutex::new(registries),
             file,
             writing: Mutex::default(),
-            write_errors: LogLimits::default(),
+            write_trouble: Troubles::default(),
         }))
     }
 
@@ -181,10 +181,16 @@ impl Inner {
         let _writing = self.writing.lock();
         let all: Vec<_> =
             self.registries.lock().iter().map(|(name, entry)| (name.clone(), entry.set.clone())).collect();
-        if let Err(error) = file::write(file, &all)
-            && let Some(suppressed) = self.write_errors.admit(())
-        {
-            tracing::warn!(file = %file.display(), %error, suppressed, "cannot write the challenges");
+        match file::write(file, &all) {
+            Ok(()) => {
+                self.write_trouble
+                    .end(&())
+                    .inspect(|_| tracing::info!("the challenges can be written again"));
+            }
+            Err(error) if self.write_trouble.begin(()) => {
+                tracing::warn!(file = %file.display(), %error, "cannot write the challenges");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -6,10 +6,11 @@
 use super::Network;
 use crate::tunnel::leg::Knowledge;
 use docxy_host::private_file;
+use docxy_host::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The file in the cache directory.
 const FILE_NAME: &str = "networks.json";
@@ -29,6 +30,8 @@ pub(crate) struct NetworkMemory {
     path: Option<PathBuf>,
     /// The last one used comes first.
     networks: Vec<KnownNetwork>,
+    /// That the file cannot be written.
+    trouble: Trouble,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,7 +59,7 @@ impl NetworkMemory {
             tracing::warn!(path = %path.display(), %error, "what was learned about networks is unreadable; forgetting it");
             Vec::new()
         });
-        Self { path: Some(path), networks }
+        Self { path: Some(path), networks, trouble: Trouble::default() }
     }
 
     /// What is known of a server, by its host, ports and proxy, on this network.
@@ -88,10 +91,13 @@ impl NetworkMemory {
         entry.servers.truncate(SERVERS_MAX);
         self.networks.insert(0, entry);
         self.networks.truncate(NETWORKS_MAX);
-        if let Some(path) = &self.path
-            && let Err(error) = write(path, &self.networks)
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot store what was learned about networks");
+        let Some(path) = &self.path else { return };
+        match write(path, &self.networks) {
+            Ok(()) => drop(self.trouble.end(Instant::now())),
+            Err(error) if self.trouble.begin(Instant::now()) => {
+                tracing::warn!(path = %path.display(), %error, "cannot store what was learned about networks");
+            }
+            Err(_) => {}
         }
     }
 }

@@ -70,7 +70,7 @@ impl ServerSupervisor {
                             self.legs.beside_up()
                         }
                         Err(reason) => {
-                            tracing::info!(server = %self.server.name, %reason, "the other way does not come up");
+                            tracing::debug!(server = %self.server.name, %reason, "the other way does not come up");
                             self.legs.beside_failed();
                             None
                         }
@@ -79,18 +79,18 @@ impl ServerSupervisor {
             };
             match instruction {
                 Some(Instruction::DialBeside(way, reason)) => {
-                    tracing::info!(server = %self.server.name, %way, %reason, "trying another way");
+                    tracing::debug!(server = %self.server.name, %way, %reason, "trying another way");
                     dialing = Some(self.dial_until_welcome(way).boxed());
                 }
                 Some(Instruction::Carry(carriers)) => beside.carry(carriers),
                 Some(Instruction::MoveTo(way, reason)) => {
-                    tracing::info!(server = %self.server.name, %way, %reason, "moving to another way");
+                    tracing::debug!(server = %self.server.name, %way, %reason, "moving to another way");
                     if let Some(dialed) = beside.dialed.take() {
                         return Successor::Beside(Box::new(dialed), Some(reason));
                     }
                 }
                 Some(Instruction::CloseBeside) => {
-                    tracing::info!(server = %self.server.name, "the other way is not better");
+                    tracing::debug!(server = %self.server.name, "the other way is not better");
                     beside.end();
                 }
                 None => {}

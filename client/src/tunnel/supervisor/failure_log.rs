@@ -1,38 +1,24 @@
-//! Which failures of a server are worth a line in the log: each reason at once, and then from time to time.
+//! Which failures of a server are worth a line in the log: each reason once, until a session was up.
 //!
-//! A server that is gone for days must never fill the log. Pure: time is an argument.
+//! A server that is gone for days must never fill the log. Pure.
 
 use docxy_protocol::text::CleanText;
-use std::time::{Duration, Instant};
 
-/// The time between two lines with the same reason.
-const REPEAT_INTERVAL: Duration = Duration::from_secs(300);
-
-/// Reasons that are known, at most. Two legs to several addresses have a few.
+/// Reasons that are logged, at most. Two legs to several addresses have a few.
 const REASONS_MAX: usize = 16;
 
-/// The reasons that were logged, and when.
+/// The reasons that were logged.
 #[derive(Debug, Default)]
-pub(super) struct FailureLog(Vec<(CleanText, Instant)>);
+pub(super) struct FailureLog(Vec<CleanText>);
 
 impl FailureLog {
     /// Whether this failure is to be logged.
-    pub(super) fn admit(&mut self, reason: &CleanText, now: Instant) -> bool {
-        let known = self.0.iter_mut().find(|(known, _)| known == reason);
-        match known {
-            Some((_, logged)) if now.duration_since(*logged) < REPEAT_INTERVAL => false,
-            Some((_, logged)) => {
-                *logged = now;
-                true
-            }
-            None => {
-                if self.0.len() == REASONS_MAX {
-                    self.0.clear();
-                }
-                self.0.push((reason.clone(), now));
-                true
-            }
+    pub(super) fn admit(&mut self, reason: &CleanText) -> bool {
+        let is_new = self.0.len() < REASONS_MAX && !self.0.contains(reason);
+        if is_new {
+            self.0.push(reason.clone());
         }
+        is_new
     }
 }
 
@@ -41,17 +27,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_logged_at_once_and_then_rarely() {
-        let (start, mut log) = (Instant::now(), FailureLog::default());
-        let lines = (0..1200).filter(|n| {
-            // Two ports in turn.
-            let reason = ["a: no response", "b: no response"][n % 2].into();
-            log.admit(&reason, start + Duration::from_millis(2500) * u32::try_from(*n).unwrap())
-        });
-        // 50 minutes.
-        assert_eq!(lines.count(), 20);
-        assert!(log.admit(&"another".into(), start));
+    fn each_reason_is_logged_once_until_a_session_was_up() {
+        let mut log = FailureLog::default();
+        // Two ports in turn.
+        let reason = |n: usize| ["a: no response", "b: no response"][n % 2].into();
+        assert_eq!((0..1200).filter(|n| log.admit(&reason(*n))).count(), 2);
+        let others = (0..1200).filter(|n| log.admit(&format!("{n}").as_str().into()));
+        assert_eq!(others.count(), REASONS_MAX - 2);
         log = FailureLog::default();
-        assert!(log.admit(&"a: no response".into(), start), "after a session");
+        assert!(log.admit(&reason(0)), "after a session");
     }
 }

@@ -23,6 +23,7 @@ use super::server::{Server, ServerState, Servers};
 use super::session::Session;
 use super::status::TunnelStatus;
 use crate::counters::TunnelCounters;
+use docxy_host::trouble::Trouble;
 use docxy_protocol::control::CloseCode;
 use futures_util::future::join_all;
 use legs::{Legs, SharedMemory};
@@ -140,6 +141,7 @@ impl Supervisors {
                 lost_since,
                 public_has_moved: AtomicBool::new(false),
                 last_way: None,
+                udp: Trouble::default(),
             };
             one.task = Some(AbortOnDropHandle::new(tokio::spawn(supervisor.run())));
         }

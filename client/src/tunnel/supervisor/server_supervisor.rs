@@ -20,6 +20,7 @@ use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
 use crate::tunnel::status::{Refuser, TunnelStatus};
 use docxy_host::random::random_fraction;
+use docxy_host::trouble::Trouble;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
@@ -53,6 +54,8 @@ pub(super) struct ServerSupervisor {
     pub(super) public_has_moved: AtomicBool,
     /// That of the last session.
     pub(super) last_way: Option<Way>,
+    /// That QUIC does not come up, or breaks.
+    pub(super) udp: Trouble,
 }
 
 impl ServerSupervisor {
@@ -109,7 +112,7 @@ impl ServerSupervisor {
                     reason
                 }
                 SessionEnd::Failed(reason) => {
-                    if failures.admit(&reason, Instant::now()) {
+                    if failures.admit(&reason) {
                         tracing::warn!(server, %reason, "no tunnel yet; trying again");
                     }
                     // While a server restarts, its next process is expected at the same address.
@@ -119,7 +122,7 @@ impl ServerSupervisor {
                     reason
                 }
                 SessionEnd::Hopeless(by, reason) => {
-                    if failures.admit(&reason, Instant::now()) {
+                    if failures.admit(&reason) {
                         tracing::warn!(server, %reason, "no tunnel; trying again");
                     }
                     self.next_port();
@@ -251,9 +254,15 @@ impl ServerSupervisor {
 
     fn publish(&mut self, dialed: &DialedSession, reason: Option<UseReason>) {
         let way = dialed.way;
-        if self.last_way.replace(way).is_some_and(|last| last != way) {
-            let reason = reason.map(|reason| reason.to_string());
-            tracing::info!(server = %self.server.name, %way, reason, "the way has changed");
+        let (server, before) = (&*self.server.name, self.last_way.replace(way));
+        let is_fallback = matches!(reason, Some(UseReason::FirstUp | UseReason::OtherBroke));
+        if way == Way::Quic && self.udp.end(Instant::now()).is_some() {
+            tracing::info!(server, "UDP gets through again: QUIC is used");
+        } else if way != Way::Quic && is_fallback && self.udp.begin(Instant::now()) {
+            let reason = reason.map(tracing::field::display);
+            tracing::warn!(server, %way, reason, "UDP may be blocked: QUIC is not used for now");
+        } else if before.is_some_and(|before| before != way) {
+            tracing::info!(server, %way, reason = reason.map(tracing::field::display), "the way has changed");
         }
         let session = dialed.session.clone();
         session.set_use_reason(reason);

@@ -13,6 +13,7 @@ use crate::tunnel::liveness::{Awaits, LivenessMonitor, POLL_INTERVAL, Suspicion,
 use crate::tunnel::server::{Condition, Server, ServerState, Servers};
 use crate::tunnel::session::Session;
 use docxy_host::random::random_fraction;
+use docxy_host::trouble::Trouble;
 use docxy_protocol::backoff::Backoff;
 use docxy_protocol::text::clean;
 use docxy_transport::Session as Transport;
@@ -74,11 +75,13 @@ impl ServerSupervisor {
 
     /// Resolves when the session is silent and something can replace it.
     async fn replacement_of_silent(&self, session: &Session, draining: &CancellationToken) -> Successor {
-        let transport = session.transport();
+        let (transport, mut silence) = (session.transport(), Trouble::default());
         loop {
             let suspicion = self.suspicion(session).await;
             self.counters.silent_connections.increment();
-            tracing::info!(server = %self.server.name, ?suspicion, "connection silent");
+            if silence.begin(Instant::now()) {
+                tracing::info!(server = %self.server.name, ?suspicion, "connection silent");
+            }
             self.set_condition(Condition::Silent);
             let (silent, patience) = match suspicion {
                 Suspicion::Silent(silent) => (silent, Duration::ZERO),
@@ -95,7 +98,9 @@ impl ServerSupervisor {
                 dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
                 () = wait_for_traffic(transport) => {
                     self.server.hear(Instant::now(), transport.path().datagrams_received);
-                    tracing::info!("the connection is back");
+                    if silence.end(Instant::now()).is_some() {
+                        tracing::info!(server = %self.server.name, "the connection is back");
+                    }
                 }
             }
             self.set_condition(match (draining.is_cancelled(), session.is_welcome()) {
@@ -114,7 +119,7 @@ impl ServerSupervisor {
             match self.dial(self.legs.dial_order(loss_of_silent(silent)), ATTEMPT_TIMEOUT).await {
                 Ok((dialed, _)) => return dialed,
                 Err(error) => {
-                    tracing::info!(reason = %clean(error), "no other connection yet");
+                    tracing::debug!(reason = %clean(error), "no other connection yet");
                     self.next_port();
                 }
             }

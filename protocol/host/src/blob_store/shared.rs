@@ -8,6 +8,7 @@ use super::key::BlobName;
 use super::limits::BlobLimits;
 use super::writer::{Job, Writer};
 use crate::log_rate_limit::LogLimits;
+use crate::trouble::Trouble;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(super) struct Room {
     /// Why nothing is written now.
     pub(super) paused: Option<String>,
     pub(super) checked: Instant,
+    /// That nothing is written.
+    pub(super) trouble: Trouble,
 }
 
 /// Since the start.

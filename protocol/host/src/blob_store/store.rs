@@ -9,6 +9,7 @@ use super::limits::BlobLimits;
 use super::shared::{Counters, Room, Shared};
 use super::state::{BlobStoreState, ListedBlob, OpenError, Prune, Pruned, VerifyReport};
 use super::writer::{Check, Writer, check_room};
+use crate::trouble::Trouble;
 use docxy_protocol::name::{Registry, Repository};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -42,7 +43,12 @@ impl BlobStore {
             limits,
             directory: Mutex::new(Arc::new(directory)),
             entries: Mutex::new(entries),
-            room: Mutex::new(Room { bytes_max: 0, paused: None, checked: Instant::now() }),
+            room: Mutex::new(Room {
+                bytes_max: 0,
+                paused: None,
+                checked: Instant::now(),
+                trouble: Trouble::default(),
+            }),
             counters: Counters::default(),
             log_limits: Default::default(),
             memory_bytes: 0.into(),

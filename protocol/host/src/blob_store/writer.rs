@@ -269,17 +269,12 @@ pub(super) fn check_room(shared: &Shared) {
 
 /// Stops writing for this reason, or goes on.
 fn pause(shared: &Shared, reason: Option<String>) {
-    let mut room = shared.room.lock();
-    room.checked = Instant::now();
-    let before = std::mem::replace(&mut room.paused, reason.clone());
-    drop(room);
-    match (before, reason) {
-        (before, Some(reason)) if before.as_ref() != Some(&reason) => {
-            if let Some(suppressed) = shared.log_limits.admit("paused") {
-                tracing::warn!(reason, suppressed, "layers are not kept on the disk");
-            }
-        }
-        (Some(_), None) => tracing::info!("layers are kept on the disk again"),
+    let (now, mut room) = (Instant::now(), shared.room.lock());
+    room.checked = now;
+    match &reason {
+        Some(reason) if room.trouble.begin(now) => tracing::warn!(reason, "layers are not kept on the disk"),
+        None if room.trouble.end(now).is_some() => tracing::info!("layers are kept on the disk again"),
         _ => {}
     }
+    room.paused = reason;
 }

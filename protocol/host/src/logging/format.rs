@@ -12,7 +12,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Lines of modules with this name are sentences that say everything. Their fields are for programs.
+/// Lines of modules with this name are sentences that say everything. Their fields are for programs, except the trace id:
+/// where lines are kept, it leads to those of the other side.
 const SENTENCES: &str = "::pulls";
 
 /// The format of the log.
@@ -76,9 +77,13 @@ where
             None => write!(writer, "{time} {:>5} ", metadata.level())?,
         }
         if metadata.target().ends_with(SENTENCES) {
-            let mut message = Message(String::new());
-            event.record(&mut message);
-            return writeln!(writer, "{}", message.0);
+            let mut sentence = Sentence::default();
+            event.record(&mut sentence);
+            write!(writer, "{}", sentence.message)?;
+            if !self.is_terminal && !sentence.message.contains(&sentence.trace_id) {
+                write!(writer, " trace_id={}", sentence.trace_id)?;
+            }
+            return writeln!(writer);
         }
         if *metadata.level() >= Level::DEBUG {
             write!(writer, "{}: ", metadata.target())?;
@@ -106,13 +111,19 @@ const fn colour(level: Level) -> Option<u8> {
     }
 }
 
-/// The message of an event, without its fields.
-struct Message(String);
+/// The message of an event and its trace id, without its other fields.
+#[derive(Default)]
+struct Sentence {
+    message: String,
+    trace_id: String,
+}
 
-impl Visit for Message {
+impl Visit for Sentence {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "trace_id" => self.trace_id = format!("{value:?}"),
+            _ => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use super::eviction::Eviction;
 use super::format::ContentHead;
 use super::memory::{Limits, Memory};
 use super::scope::Scope;
-use crate::log_rate_limit::LogLimits;
+use crate::trouble::Troubles;
 use docxy_protocol::headers::Headers;
 use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ struct Parts<H> {
     /// Filled before the first file is added, because this lists all files.
     eviction: Mutex<Option<Eviction>>,
     /// A full disk fails every write.
-    write_log_limit: LogLimits<()>,
+    write_trouble: Troubles<()>,
 }
 
 impl<H: ContentHead> Store<H> {
@@ -48,7 +48,7 @@ impl<H: ContentHead> Store<H> {
             disk,
             disk_bytes: limits.disk_bytes,
             eviction: Mutex::default(),
-            write_log_limit: LogLimits::default(),
+            write_trouble: Troubles::default(),
         }))
     }
 
@@ -112,13 +112,16 @@ impl<H: ContentHead> Store<H> {
         self.list_files();
         match disk.write(key, content) {
             Ok(file) => {
+                if let Some(lasted_ms) = self.0.write_trouble.end(&()) {
+                    tracing::info!(lasted_ms, "content is written to the disk again");
+                }
                 let evicted = self.eviction().as_mut().map(|eviction| eviction.add(file));
                 // Not under the lock: the disk may be slow.
                 remove(disk, evicted.unwrap_or_default());
             }
             Err(error) => {
-                if let Some(suppressed) = self.0.write_log_limit.admit(()) {
-                    tracing::warn!(%error, content = %key, suppressed, "content cannot be written to the disk");
+                if self.0.write_trouble.begin(()) {
+                    tracing::warn!(%error, content = %key, "content cannot be written to the disk");
                 }
             }
         }

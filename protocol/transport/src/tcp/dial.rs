@@ -210,9 +210,9 @@ async fn join_again_and_again(session: &Arc<Shared>, dialer: &Dialer) {
                     tokio::spawn(padding::receive(connection.clone()));
                 }
                 tokio::select! {
-                    () = connection.closed() => tracing::info!("a joined connection was lost; opening another one"),
+                    () = connection.closed() => tracing::debug!("a joined connection was lost; opening another one"),
                     () = connection.load.collapsed() => {
-                        tracing::info!("the rate of a joined connection has collapsed; opening another one beside it");
+                        tracing::debug!("the rate of a joined connection has collapsed; opening another one beside it");
                         if let Some(older) = collapsed.replace(connection) {
                             older.closed().await;
                         }

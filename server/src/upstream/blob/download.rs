@@ -145,7 +145,7 @@ impl<S: RangeSource> Resume<S> {
             let delay = self.backoff.next_delay(Duration::ZERO, random_fraction());
             let delay = delay.max(error.retry_after.unwrap_or(Duration::ZERO));
             self.source.count_retry(&error.fault);
-            tracing::warn!(
+            tracing::debug!(
                 fault = %error, causes = error.causes().map(tracing::field::display), received,
                 delay_ms = delay.as_millis(), "a body was interrupted; fetching the rest"
             );

@@ -187,7 +187,7 @@ impl PublicManifests {
                     && error.is_transient()
                     && Instant::now() < request.deadline.response_until() =>
             {
-                tracing::info!(reason = %error, "a HEAD of a manifest failed: sending a GET");
+                tracing::debug!(reason = %error, "a HEAD of a manifest failed: sending a GET");
                 return self.fetch_tag(request, tag).await;
             }
             result => result?,
@@ -208,7 +208,7 @@ impl PublicManifests {
                 self.tag_response(request, tag, Fetched::Other(response.into_error_with_body())).await
             }
             (Method::Get, status) if status.is_server_error() => {
-                tracing::info!(%status, "a HEAD of a manifest failed: sending a GET");
+                tracing::debug!(%status, "a HEAD of a manifest failed: sending a GET");
                 self.fetch_tag(request, tag).await
             }
             // The engine prints the error's body, which a response to `HEAD` does not have.
@@ -286,7 +286,7 @@ impl PublicManifests {
         }
         let digest = self.tags.lock().get(&(request.repository.clone(), tag.clone())).cloned()?;
         let stored = self.stored(request.repository, &digest).await?;
-        tracing::info!(%digest, "no pull is left: serving the tag's last known manifest");
+        tracing::debug!(%digest, "no pull is left: serving the tag's last known manifest");
         let mut response = self.response_with(request, &stored, stored.head().clone());
         response.headers.insert(header::WARNING, STALE_WARNING.clone());
         Some(response)

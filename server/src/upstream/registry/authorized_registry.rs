@@ -203,7 +203,7 @@ impl AuthorizedRegistry {
         request: &Request,
         deadline: RetryDeadline,
     ) -> Result<UpstreamResponse, UpstreamError> {
-        tracing::info!("token withheld: not issued by this registry");
+        tracing::debug!("token withheld: not issued by this registry");
         let service = self.tokens.service(deadline).await.ok().flatten();
         let mut challenge = match service {
             Some(service) => service.challenge(),

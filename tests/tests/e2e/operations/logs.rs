@@ -57,9 +57,19 @@ async fn a_pull_is_followed_through_both_logs_by_its_trace_id() {
         lines(testbed.client.process()).into_iter().filter(|line| has_trace(line, &trace)).collect();
     let events: Vec<&str> = story.iter().filter_map(|line| line["event"].as_str()).collect();
     assert_eq!(events, ["pull_begin", "pull_end"], "{story:?}");
+    // Otherwise, a server waits for more requests of a pull before it tells that there are none.
+    block_in_place(|| testbed.server.stop()).unwrap();
     let on_server: Vec<Value> =
         lines(testbed.server.process()).into_iter().filter(|line| has_trace(line, &trace)).collect();
-    assert!(!on_server.is_empty());
+    let events: Vec<&str> = on_server.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!((events, on_server.len()), (vec!["pull_begin", "pull_end"], 2), "{on_server:?}");
+    let sent = &on_server[1];
+    assert_eq!((&sent["registry"], &sent["client"]), (&"docker.io".into(), &"laptop".into()), "{sent}");
+    assert!(sent["bytes"].as_u64() >= end["crossed"].as_u64() && sent["bytes"] != 0, "{sent} and {end}");
     // By default, the operator's log has no names of images.
     assert!(!testbed.server.process().output().contains("library/hello"), "{on_server:?}");
+    // With the time and the level before them, they fit into 100 columns.
+    for line in story.iter().chain(&on_server) {
+        assert!(line["message"].as_str().is_some_and(|message| message.chars().count() <= 85), "{line}");
+    }
 }

@@ -71,7 +71,7 @@ fn prometheus(dir: &Path, targets: [SocketAddr; 2]) -> (Process, HttpClient) {
     let (address, config) = (free_address(), dir.join("prometheus.yaml"));
     let [client, server] = targets.map(|target| format!("{{static_configs: [{{targets: ['{target}']}}]"));
     let text = format!(
-        "global: {{scrape_interval: 1s}}\nrule_files: ['{}']\nscrape_configs:\n- {client}, job_name: docxy-client}}\n- {server}, job_name: docxy-server}}\n",
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\nscrape_configs:\n- {client}, job_name: docxy-client}}\n- {server}, job_name: docxy-server}}\n",
         deployed("rules.yaml").display()
     );
     fs::write(&config, text).unwrap();
@@ -85,8 +85,30 @@ fn prometheus(dir: &Path, targets: [SocketAddr; 2]) -> (Process, HttpClient) {
     (process, HttpClient::at(address))
 }
 
+/// The queries of the dashboard's panels, as Grafana sends them.
+fn panel_queries() -> Vec<String> {
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(deployed("grafana-dashboard.json")).unwrap()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    queries.map(|query| query.replace("$instance", ".+").replace("$__rate_interval", "1m")).collect()
+}
+
+/// The rules that are not well, or were not evaluated yet.
+async fn unwell_rules(prometheus: HttpClient) -> Vec<Value> {
+    let mut groups = prometheus.get("/api/v1/rules", &[]).await.json();
+    let Value::Array(groups) = groups["data"]["groups"].take() else { panic!("no rules") };
+    let rules = groups.into_iter().flat_map(|mut group| match group["rules"].take() {
+        Value::Array(rules) => rules,
+        _ => panic!("no rules"),
+    });
+    rules.filter(|rule| rule["health"] != "ok" || rule["state"] != "inactive").collect()
+}
+
 /// The values of a query, each with its job.
 async fn query(prometheus: HttpClient, query: &str) -> Vec<(String, String)> {
+    let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let result = prometheus.get(&format!("/api/v1/query?query={query}"), &[]).await;
     let Value::Array(samples) = result.json()["data"]["result"].take() else { return Vec::new() };
     let sample = |sample: &Value| {
@@ -150,8 +172,6 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
             assert!(is_there, "{file} names {name}, which neither program has");
         }
     }
-    serde_json::from_str::<Value>(&fs::read_to_string(deployed("grafana-dashboard.json")).unwrap()).unwrap();
-
     if block_in_place(|| run(version("prometheus"), PROCESS_TIMEOUT)).is_err() {
         // scripts/test installs it.
         return println!("prometheus is not here: not tried with it");
@@ -173,6 +193,27 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
         }
     };
     timeout(PROCESS_TIMEOUT, scraped).await.expect("Prometheus scrapes both");
+    let mut without_series = panel_queries();
+    assert!(without_series.len() > 40);
+    let mut unwell = Vec::new();
+    let seen = async {
+        loop {
+            let mut left = Vec::new();
+            for panel in without_series.drain(..) {
+                if query(prometheus, &panel).await.is_empty() {
+                    left.push(panel);
+                }
+            }
+            without_series = left;
+            unwell = unwell_rules(prometheus).await;
+            if without_series.is_empty() && unwell.is_empty() {
+                break;
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    let seen = timeout(PROCESS_TIMEOUT, seen).await;
+    assert!(seen.is_ok(), "these panels have no series: {without_series:#?}; rules: {unwell:#?}");
     let up = query(prometheus, "docxy_client_tunnel_up").await;
     assert_eq!(up, [("docxy-client".to_owned(), "1".to_owned())]);
     let connected = query(prometheus, "docxy_server_clients_connected").await;

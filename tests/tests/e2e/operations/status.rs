@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse},
     raw_http::{RawConnection, send_raw},
-    testbed::{Testbed, wait_until_up},
+    testbed::{Testbed, client, invite, wait_until_up},
 };
 
 /// Maximum number of pages that are open.
@@ -158,18 +158,25 @@ async fn status_and_health_tell_of_pulls_by_their_images() {
         block_in_place(|| testbed.client.command_without_link(&["status"], PROCESS_TIMEOUT)).unwrap();
     assert!(beside.contains("docker.io/library/big:latest"), "{beside}");
 
-    // A server that hears nothing any more is suspected, and its pull waits.
+    // A server that hears nothing any more is suspected on each leg, and its pull waits.
+    let mut over_tcp = client(&invite(&mut testbed.server, "tcp"), &["--leg", "tcp"]);
+    assert_eq!(over_tcp.health().unwrap()["leg"], "tcp");
     testbed.server.process().signal("STOP").unwrap();
     let is_suspected = |health: &Value| health["tunnel"] == "suspected";
-    let health =
-        block_in_place(|| testbed.client.wait_for_health("suspect", PROCESS_TIMEOUT, is_suspected)).unwrap();
-    assert_eq!((&health["server_name"], health["reason"].is_string()), (&server.clone().into(), true));
-    assert_eq!(testbed.engine.get("/health", &[]).await.status, StatusCode::OK, "it may come back");
+    for client in [&mut testbed.client, &mut over_tcp] {
+        let health =
+            block_in_place(|| client.wait_for_health("suspect", PROCESS_TIMEOUT, is_suspected)).unwrap();
+        assert_eq!((&health["server_name"], health["reason"].is_string()), (&server.clone().into(), true));
+        let status = HttpClient::at(client.address()).get("/health", &[]).await.status;
+        assert_eq!(status, StatusCode::OK, "it may come back");
+    }
     testbed.server.process().signal("CONT").unwrap();
     wait_until_up(&mut testbed.client);
+    wait_until_up(&mut over_tcp);
 
     block_in_place(|| testbed.server.stop()).unwrap();
     let is_down = |health: &Value| health["tunnel"] == "down";
+    block_in_place(|| over_tcp.wait_for_health("be down", PROCESS_TIMEOUT, is_down)).unwrap();
     let health =
         block_in_place(|| testbed.client.wait_for_health("be down", PROCESS_TIMEOUT, is_down)).unwrap();
     assert_eq!(health["server_name"], server);

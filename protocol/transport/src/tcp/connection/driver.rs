@@ -31,6 +31,9 @@ use tokio::time::{Interval, MissedTickBehavior, Sleep};
 /// Intervals without a byte after which a connection is lost.
 const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
 
+/// The answer to a ping (RFC 9113, section 6.7) in a TLS record, at most.
+const PONG_BYTES_MAX: u64 = 64;
+
 /// Intervals that a server gives a client to end the connections of a session that it has closed.
 const CLOSE_INTERVALS: u32 = 2;
 
@@ -244,10 +247,11 @@ impl Driver {
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
         while self.interval.poll_tick(cx).is_ready() {
             let received = self.connection.meter.received();
-            self.idle = if received == self.idle.1 { (self.idle.0 + 1, received) } else { (0, received) };
-            if self.idle.0 > 0 {
+            // The answer to the last ping is no reason to leave out the next one: both sides notice silence by that.
+            if received - self.idle.1 <= PONG_BYTES_MAX {
                 self.connection.probe.want();
             }
+            self.idle = if received == self.idle.1 { (self.idle.0 + 1, received) } else { (0, received) };
             if self.idle.0 > IDLE_INTERVALS {
                 return Err(Silent);
             }
