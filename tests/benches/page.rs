@@ -111,6 +111,9 @@ async fn measure(options: &Options) -> Result<Results> {
             }
         });
     }
+    while pulled.load(Relaxed) < u64::from(options.pulls) << 20 {
+        sleep(SETTLE_TIME).await;
+    }
     let mut windows = Vec::new();
     for run in 0..2 * options.runs {
         // The first of a pair is with the pages in every second one.

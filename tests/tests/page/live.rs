@@ -71,7 +71,7 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_used_by_keyboard_alone() -> Result<()> {
-    let testbed = Testbed::new().await?;
+    let testbed = Testbed::with(&["--cache-size", "1 GB"]).await?;
     testbed.publish("team/app", 8, 2, 1 << 20)?;
     testbed.pull("team/app").await??;
     let mut browser = Browser::start().await?;

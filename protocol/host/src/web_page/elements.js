@@ -105,10 +105,14 @@ export async function copy(copies) {
     field.remove();
     copies.focus();
   }
+  const label = (word, name) => {
+    setText(copies, word);
+    copies.setAttribute("aria-label", name);
+  };
   const word = say(isCopied ? "copied" : "copyFailed");
-  setText(copies, word);
+  label(word, word);
   setText(byId("news"), word);
-  setTimeout(() => setText(copies, say("copy")), 2000);
+  setTimeout(() => label(say("copy"), say("copyLabel", { text })), 2000);
 }
 
 // The pull limits of registries.

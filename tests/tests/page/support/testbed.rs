@@ -29,6 +29,11 @@ pub(crate) struct Testbed {
 
 impl Testbed {
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same, whose client has these arguments.
+    pub(crate) async fn with(arguments: &[&str]) -> Result<Self> {
         // More than two hundred pulls.
         let limit = PullLimit { pulls: 1000, window: Duration::from_secs(3600) };
         let limits = PullLimits { anonymous: Some(limit), account: None };
@@ -43,7 +48,7 @@ impl Testbed {
             let launch = Launch::with(&["--admin", &admin.to_string()]);
             let server = Server::start_as(&launch, None, IpAddr::V4(Ipv4Addr::LOCALHOST), &config)?;
             let link = server.invite("laptop")?;
-            let mut client = Client::start_with(None, &link, &["--cache-size", "1 GB"])?;
+            let mut client = Client::start_with(None, &link, arguments)?;
             client.wait_until_up(PROCESS_TIMEOUT)?;
             Ok(Self { client, server, hub, admin })
         })
