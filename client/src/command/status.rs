@@ -1,7 +1,7 @@
 //! `docxy-client status`: what the running client does, once, or redrawn in place.
 
 use super::error::CommandError;
-use super::status_view::lines;
+use super::status_view::{Drawn, lines};
 use crate::gateway::LineState;
 use crate::local_api::socket_candidates;
 use crate::settings::{Flags, ServingFlags, listen};
@@ -50,8 +50,8 @@ pub(super) fn status(arguments: StatusArguments, flags: Flags) -> Result<(), Com
         return watch_it(look, json);
     }
     let snapshot = look().map_err(CommandError::NotRunning)?;
-    let text =
-        if json { as_json(&snapshot, true) } else { joined(&lines(&snapshot, Term::stdout().is_term())) };
+    let drawn = Term::stdout().is_term().then(Drawn::of_environment);
+    let text = if json { as_json(&snapshot, true) } else { joined(&lines(&snapshot, drawn)) };
     print(&text).map_err(CommandError::Output)?;
     match snapshot.line.tunnel {
         LineState::Up | LineState::Suspected => Ok(()),
@@ -62,19 +62,19 @@ pub(super) fn status(arguments: StatusArguments, flags: Flags) -> Result<(), Com
 /// Never ends without an error.
 fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Result<(), CommandError> {
     let terminal = Term::stdout();
-    let is_drawn = terminal.is_term() && !json;
+    let drawn = (terminal.is_term() && !json).then(Drawn::of_environment);
     let (mut screen, mut last) = (Screen::default(), String::new());
     loop {
         let text = match look() {
             Ok(snapshot) if json => as_json(&snapshot, false),
-            Ok(snapshot) => joined(&lines(&snapshot, is_drawn)),
+            Ok(snapshot) => joined(&lines(&snapshot, drawn)),
             Err(error) if json => format!("{}\n", json!({ "error": error.to_string() })),
             Err(error) => format!("{error}\n"),
         };
-        let printed = match is_drawn {
-            true => print(&screen.redrawn(&text, terminal.size())),
-            false if text == last => Ok(()),
-            false => print(&text),
+        let printed = match drawn {
+            Some(_) => print(&screen.redrawn(&text, terminal.size())),
+            None if text == last => Ok(()),
+            None => print(&text),
         };
         printed.map_err(CommandError::Output)?;
         last = text;
@@ -86,16 +86,24 @@ fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Resu
 #[derive(Debug, Default)]
 struct Screen {
     lines: usize,
+    size: (u16, u16),
 }
 
 impl Screen {
     /// The text in place of the last one, on a terminal of so many rows and columns: a line that wraps, or scrolls away,
     /// could not be drawn over.
-    fn redrawn(&mut self, text: &str, (rows, columns): (u16, u16)) -> String {
-        let up = if self.lines > 0 { format!("\x1b[{}A", self.lines) } else { String::new() };
+    fn redrawn(&mut self, text: &str, size: (u16, u16)) -> String {
+        let (rows, columns) = size;
+        let up = match self.lines {
+            0 => String::new(),
+            // The terminal may have wrapped the last lines again.
+            _ if self.size != size => "\x1b[H\x1b[2J".to_owned(),
+            lines => format!("\x1b[{lines}A"),
+        };
+        self.size = size;
         let shown: Vec<_> = text.lines().take(usize::from(rows).saturating_sub(1)).collect();
         self.lines = shown.len();
-        let line = |line: &&str| format!("{}\x1b[K\n", truncate_str(line, columns.into(), "…"));
+        let line = |line: &&str| format!("{}\x1b[K\n", truncate_str(line, columns.into(), ">"));
         // What is left below goes away.
         format!("{up}{}\x1b[J", shown.iter().map(line).collect::<String>())
     }
@@ -119,6 +127,7 @@ mod tests {
         let mut screen = Screen::default();
         assert_eq!(screen.redrawn("a\nb\n", (24, 80)), "a\x1b[K\nb\x1b[K\n\x1b[J");
         assert_eq!(screen.redrawn("c\n", (24, 80)), "\x1b[2Ac\x1b[K\n\x1b[J");
-        assert_eq!(screen.redrawn("long line\nb\nc\n", (3, 5)), "\x1b[1Along…\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(screen.redrawn("d\n", (24, 80)), "\x1b[1Ad\x1b[K\n\x1b[J");
+        assert_eq!(screen.redrawn("long line\nb\nc\n", (3, 5)), "\x1b[H\x1b[2Jlong>\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

@@ -16,23 +16,67 @@ const CURVE_SECONDS: usize = 60;
 const FINISHED_SHOWN_MAX: usize = 5;
 const ERRORS_SHOWN_MAX: usize = 3;
 
+/// The characters with which a terminal draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drawn {
+    /// Blocks of Unicode.
+    Blocks,
+    /// ASCII alone.
+    Ascii,
+}
+
+impl Drawn {
+    /// What the locale of the environment can show (POSIX.1-2024, section 8.2).
+    pub(super) fn of_environment() -> Self {
+        Self::of_locale(["LC_ALL", "LC_CTYPE", "LANG"].map(|name| std::env::var(name).unwrap_or_default()))
+    }
+
+    /// The first that is set counts. Without one it is not known, and most terminals show UTF-8.
+    fn of_locale(names: [String; 3]) -> Self {
+        let charset =
+            names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_ascii_lowercase();
+        let is_utf8 = charset.is_empty() || charset.contains("utf-8") || charset.contains("utf8");
+        if is_utf8 { Self::Blocks } else { Self::Ascii }
+    }
+
+    /// From nothing to all.
+    const fn levels(self) -> [char; 9] {
+        match self {
+            Self::Blocks => [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+            Self::Ascii => [' ', '.', ':', '-', '=', '+', '*', '#', '#'],
+        }
+    }
+
+    /// What is there, and what is missing.
+    const fn bar(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Blocks => ("█", "░"),
+            Self::Ascii => ("#", "-"),
+        }
+    }
+}
+
 /// Columns of a bar.
 const BAR_COLUMNS: u64 = 24;
 
 /// The lines; with curve and bars for a terminal.
-pub(super) fn lines(snapshot: &Snapshot, is_drawn: bool) -> Vec<String> {
+pub(super) fn lines(snapshot: &Snapshot, drawn: Option<Drawn>) -> Vec<String> {
     let now = Timestamp::now();
     let mut lines = vec![line(snapshot, now)];
-    if is_drawn {
-        lines.push(format!("  {}", curve(&snapshot.history)));
+    if let Some(drawn) = drawn {
+        lines.push(format!("  {}", curve(&snapshot.history, drawn)));
     }
-    section(&mut lines, "pulls", snapshot.pulls.iter().flat_map(|pull| pull_lines(pull, is_drawn, now)));
+    section(&mut lines, "pulls", snapshot.pulls.iter().flat_map(|pull| pull_lines(pull, drawn, now)));
     section(
         &mut lines,
         "finished",
         snapshot.finished.iter().take(FINISHED_SHOWN_MAX).map(|pull| finished(pull, now)),
     );
-    section(&mut lines, "quota", snapshot.quota.iter().map(quota));
+    section(&mut lines, "quota", snapshot.quota.iter().map(|limit| quota(limit, now)));
+    if let Some(cache) = &snapshot.cache {
+        let kept = format!("{} of {}", BinaryBytes(cache.bytes), BinaryBytes(cache.limit));
+        section(&mut lines, "kept on disk", [kept].into_iter());
+    }
     section(&mut lines, "servers", snapshot.servers.iter().map(|server| server_line(server, now)));
     section(
         &mut lines,
@@ -76,13 +120,13 @@ fn line(snapshot: &Snapshot, now: Timestamp) -> String {
     }
 }
 
-fn pull_lines(pull: &PullReport, is_drawn: bool, now: Timestamp) -> Vec<String> {
+fn pull_lines(pull: &PullReport, drawn: Option<Drawn>, now: Timestamp) -> Vec<String> {
     let done = pull.layers.iter().filter(|layer| layer.state == LayerState::Done).count();
     let mut text = BinaryBytes(pull.bytes).to_string();
     if let Some(length) = pull.length {
         text = format!("{text} of {}, {done} of {} layers", BinaryBytes(length), pull.layers.len());
-        if is_drawn {
-            text = format!("{} {text}", bar(pull.bytes, length));
+        if let Some(drawn) = drawn {
+            text = format!("{} {text}", bar(pull.bytes, length, drawn));
         }
     }
     text += &format!(", {}/s", BinaryBytes(pull.bytes_per_second));
@@ -120,13 +164,26 @@ fn finished(pull: &Finished, now: Timestamp) -> String {
     format!("{title}: {how}, {} ago", ago(pull.at, now))
 }
 
-fn quota(limit: &ReportedLimit) -> String {
-    let ReportedLimit { registry, source, limit, remaining, window, .. } = limit;
+fn quota(reported: &ReportedLimit, now: Timestamp) -> String {
+    let ReportedLimit { registry, source, limit, remaining, window, at, resets_at } = reported;
     let source = source.as_ref().map_or(String::new(), |source| format!(" ({source})"));
-    let window = window.map_or(String::new(), |window| {
-        format!("; each comes back after {}", HumanDuration(Duration::from_secs(window)))
-    });
-    format!("{registry}{source}: {remaining} of {limit} pulls left{window}")
+    let left = match (remaining, limit) {
+        (Some(remaining), Some(limit)) => format!("{remaining} of {limit} pulls left"),
+        _ => "it refuses requests for now".to_owned(),
+    };
+    let window = window.map(Duration::from_secs);
+    // What the registry says, or else the latest time that its window allows.
+    let when = match (resets_at, window) {
+        (Some(reset), _) => format!("allowed again in {}, as it says", ago(now, *reset)),
+        (None, None) => "it does not say when they come back".to_owned(),
+        (None, Some(window)) if remaining == limit => format!("in each {}", HumanDuration(window)),
+        (None, Some(window)) => {
+            let passed = Duration::try_from(now.duration_since(*at)).unwrap_or_default();
+            let rest = HumanDuration(Duration::from_secs(window.saturating_sub(passed).as_secs()));
+            format!("a pull counts for {} at most, so all are back in {rest}", HumanDuration(window))
+        }
+    };
+    format!("{registry}{source}: {left}; {when}")
 }
 
 fn server_line(server: &ServerReport, now: Timestamp) -> String {
@@ -166,18 +223,55 @@ fn ago(since: Timestamp, now: Timestamp) -> String {
     HumanDuration(Duration::from_secs(time.as_secs())).to_string()
 }
 
-fn bar(bytes: u64, length: u64) -> String {
+fn bar(bytes: u64, length: u64, drawn: Drawn) -> String {
     let full = bytes.saturating_mul(BAR_COLUMNS).checked_div(length).unwrap_or(BAR_COLUMNS).min(BAR_COLUMNS);
     let columns = |count: u64, column: &str| column.repeat(usize::try_from(count).unwrap_or(0));
-    format!("{}{}", columns(full, "█"), columns(BAR_COLUMNS - full, "░"))
+    let (there, missing) = drawn.bar();
+    format!("{}{}", columns(full, there), columns(BAR_COLUMNS - full, missing))
 }
 
 /// The last seconds, each as a column.
-fn curve(history: &[u64]) -> String {
-    const COLUMNS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+fn curve(history: &[u64], drawn: Drawn) -> String {
+    let levels = drawn.levels();
     let last = &history[history.len().saturating_sub(CURVE_SECONDS)..];
     let most = last.iter().copied().max().unwrap_or(0).max(1);
     last.iter()
-        .map(|bytes| COLUMNS[usize::try_from(bytes.saturating_mul(8).div_ceil(most)).unwrap_or(8).min(8)])
+        .map(|bytes| levels[usize::try_from(bytes.saturating_mul(8).div_ceil(most)).unwrap_or(8).min(8)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_says_when_it_comes_back_as_far_as_that_is_known() {
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let now = "2026-01-01T02:00:00Z".parse().unwrap();
+        let registry = docxy_protocol::name::Registry::docker_hub();
+        let (limit, remaining, window) = (Some(100), Some(76), Some(21_600));
+        let hub = ReportedLimit { registry, source: None, limit, remaining, window, at, resets_at: None };
+        let said = |limit: &ReportedLimit| quota(limit, now);
+        let all_back =
+            "docker.io: 76 of 100 pulls left; a pull counts for 6 hours at most, so all are back in 4 hours";
+        assert_eq!(said(&hub), all_back);
+        let full = ReportedLimit { remaining: Some(100), ..hub.clone() };
+        assert_eq!(said(&full), "docker.io: 100 of 100 pulls left; in each 6 hours");
+        let resets_at = Some("2026-01-01T02:30:00Z".parse().unwrap());
+        let refused = ReportedLimit { limit: None, remaining: None, window: None, resets_at, ..hub };
+        let refuses = "docker.io: it refuses requests for now; allowed again in 30 minutes, as it says";
+        assert_eq!(said(&refused), refuses);
+    }
+
+    #[test]
+    fn a_locale_without_utf8_is_drawn_in_ascii() {
+        let of = |names: [&str; 3]| Drawn::of_locale(names.map(str::to_owned));
+        assert_eq!(of(["", "", ""]), Drawn::Blocks);
+        assert_eq!(of(["", "", "zh_CN.UTF-8"]), Drawn::Blocks);
+        assert_eq!(of(["", "C.utf8", "C"]), Drawn::Blocks);
+        assert_eq!(of(["C", "", "en_US.UTF-8"]), Drawn::Ascii);
+        assert_eq!(of(["", "", "zh_CN.GB18030"]), Drawn::Ascii);
+        assert_eq!(bar(3, 4, Drawn::Ascii), "##################------");
+        assert!(curve(&[0, 1, 50, 100], Drawn::Ascii).is_ascii());
+    }
 }

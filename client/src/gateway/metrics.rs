@@ -130,9 +130,10 @@ impl Gateway {
         let served = self.served_registries();
         let mut limits = BTreeMap::new();
         for limit in self.rate_limits().into_iter().filter(|limit| served.contains(&limit.registry)) {
-            let least = limits.entry(limit.registry.to_string()).or_insert((limit.remaining, limit.limit));
-            if limit.remaining < least.0 {
-                *least = (limit.remaining, limit.limit);
+            let (Some(remaining), Some(allowed)) = (limit.remaining, limit.limit) else { continue };
+            let least = limits.entry(limit.registry.to_string()).or_insert((remaining, allowed));
+            if remaining < least.0 {
+                *least = (remaining, allowed);
             }
         }
         let limits = || limits.iter().map(|(registry, limit)| ([("registry", registry.clone())], limit));

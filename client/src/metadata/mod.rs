@@ -91,7 +91,7 @@ impl Metadata {
     /// Stores what a response head reports.
     pub(crate) fn observe_response(&self, request: &Request, status: StatusCode, headers: &Headers) {
         self.challenges.observe_response(request, status, headers);
-        self.rate_limits.observe_response(&request.registry, headers);
+        self.rate_limits.observe_response(&request.registry, status, headers);
         if status == StatusCode::OK {
             self.policy.observe_tag(request, headers);
             self.policy.observe_pull(request, &self.cache);

@@ -1,16 +1,19 @@
 //! The pull limits that registries report (`ratelimit-*` and `docker-ratelimit-source` of Docker Hub).
 //!
-//! Shows the last values. Never guesses, and sends no request.
+//! Shows the last values, and the time of the reset if the registry names it: Docker Hub names only the length of its window.
+//! Never guesses, and sends no request.
 
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
-use docxy_protocol::rate_limit::RateLimit;
+use docxy_protocol::rate_limit::{RateLimit, reset};
 use docxy_protocol::text::CleanText;
+use http::StatusCode;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The most limits: one for each registry and account.
 const REPORTED_LIMITS_MAX: usize = 64;
@@ -25,15 +28,17 @@ pub struct ReportedLimit {
     pub registry: Registry,
     /// The address or account that is counted, if the registry reports it.
     pub source: Option<CleanText<100>>,
-    /// The allowed pulls.
-    pub limit: u64,
+    /// The allowed pulls; `None` if the registry only refuses requests for a time.
+    pub limit: Option<u64>,
     /// How many of them are left.
-    pub remaining: u64,
+    pub remaining: Option<u64>,
     /// The window of the limit in seconds.
     #[serde(rename = "window_seconds")]
     pub window: Option<u64>,
     /// When it was reported.
     pub at: Timestamp,
+    /// When requests are allowed again, if the registry says so.
+    pub resets_at: Option<Timestamp>,
     #[serde(skip)]
     stock: Stock,
 }
@@ -57,12 +62,19 @@ type BySource = BTreeMap<(Registry, Option<CleanText<100>>), ReportedLimit>;
 
 impl RateLimits {
     pub(crate) fn all(&self) -> Vec<ReportedLimit> {
-        self.0.lock().values().cloned().collect()
+        let mut limits = self.0.lock();
+        let now = Timestamp::now();
+        for limit in limits.values_mut() {
+            limit.resets_at = limit.resets_at.filter(|reset| *reset > now);
+        }
+        // A refusal is over then.
+        limits.retain(|_, limit| limit.limit.is_some() || limit.resets_at.is_some());
+        limits.values().cloned().collect()
     }
 
     /// Stores the limit of a response, and tells when less than a tenth is left, when none is, and when that is over.
-    pub(crate) fn observe_response(&self, registry: &Registry, headers: &Headers) {
-        let Some(limit) = read(registry, headers) else { return };
+    pub(crate) fn observe_response(&self, registry: &Registry, status: StatusCode, headers: &Headers) {
+        let Some(limit) = read(registry, status, headers) else { return };
         let change = self.update(limit.clone());
         let ReportedLimit { limit, remaining, source, window, .. } = limit;
         let (source, window_s) = (source.map(tracing::field::display), window);
@@ -107,13 +119,28 @@ impl Stock {
     }
 }
 
-/// `None` unless both counts are reported.
-fn read(registry: &Registry, headers: &Headers) -> Option<ReportedLimit> {
-    let RateLimit { limit, remaining, window, source } = RateLimit::from_headers(headers)?;
-    let (registry, window) = (registry.clone(), window.map(|window| window.as_secs()));
-    let (limit, remaining) = (limit?, remaining?);
-    let (at, stock) = (Timestamp::now(), Stock::of(remaining, limit));
-    Some(ReportedLimit { registry, source, limit, remaining, window, at, stock })
+/// `None` unless both counts are reported, or the time of a refusal.
+fn read(registry: &Registry, status: StatusCode, headers: &Headers) -> Option<ReportedLimit> {
+    let (registry, at) = (registry.clone(), Timestamp::now());
+    let resets_at = reset(headers, SystemTime::from(at)).and_then(|reset| Timestamp::try_from(reset).ok());
+    match RateLimit::from_headers(headers) {
+        Some(RateLimit { limit: Some(limit), remaining: Some(remaining), window, source }) => {
+            let stock = Stock::of(remaining, limit);
+            let (limit, remaining) = (Some(limit), Some(remaining));
+            let window = window.map(|window| window.as_secs());
+            Some(ReportedLimit { registry, source, limit, remaining, window, at, resets_at, stock })
+        }
+        _ => (status == StatusCode::TOO_MANY_REQUESTS && resets_at.is_some()).then_some(ReportedLimit {
+            registry,
+            source: None,
+            limit: None,
+            remaining: None,
+            window: None,
+            at,
+            resets_at,
+            stock: Stock::Many,
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -142,26 +169,46 @@ mod tests {
         let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
         for nothing in [headers(&[]), headers(&[(LIMIT_FIELD, "100")]), fields("many"), fields("-1;w=21600")]
         {
-            limits.observe_response(&hub, &nothing);
+            limits.observe_response(&hub, StatusCode::OK, &nothing);
             assert_eq!(limits.all(), []);
         }
-        limits.observe_response(&hub, &fields("20;w=21600"));
-        limits.observe_response(&hub, &fields("19;w=21600"));
+        limits.observe_response(&hub, StatusCode::OK, &fields("20;w=21600"));
+        limits.observe_response(&hub, StatusCode::OK, &fields("19;w=21600"));
         limits.observe_response(
             &hub,
+            StatusCode::OK,
             &headers(&[(LIMIT_FIELD, "200"), (REMAINING_FIELD, "7"), (SOURCE_FIELD, "me")]),
         );
         let all: Vec<_> =
             limits.all().into_iter().map(|q| (q.source.unwrap(), q.limit, q.remaining, q.window)).collect();
-        assert_eq!(all[0], ("192.0.2.1".into(), 100, 19, Some(21600)));
-        assert_eq!(all[1], ("me".into(), 200, 7, None));
+        assert_eq!(all[0], ("192.0.2.1".into(), Some(100), Some(19), Some(21600)));
+        assert_eq!(all[1], ("me".into(), Some(200), Some(7), None));
+    }
+
+    #[test]
+    fn only_the_registry_says_when_a_limit_is_reset() {
+        let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
+        limits.observe_response(&hub, StatusCode::OK, &fields("0;w=21600"));
+        assert_eq!(limits.all()[0].resets_at, None, "it may be at any time of the window");
+        let retry = headers(&[(http::header::RETRY_AFTER, "90")]);
+        let ghcr = "ghcr.io".parse().unwrap();
+        limits.observe_response(&ghcr, StatusCode::SERVICE_UNAVAILABLE, &retry);
+        limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &headers(&[]));
+        assert_eq!(limits.all().len(), 1, "this is no limit, or has no time");
+        limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &retry);
+        let refusal = limits.all().remove(1);
+        assert_eq!((refusal.limit, refusal.remaining), (None, None));
+        let wait = refusal.resets_at.unwrap().duration_since(refusal.at).as_secs();
+        assert_eq!(wait, 90);
+        limits.0.lock().values_mut().for_each(|limit| limit.resets_at = Some(limit.at));
+        assert_eq!(limits.all().len(), 1, "the refusal is over");
     }
 
     #[test]
     fn each_fall_below_a_tenth_is_told_once_and_so_is_its_end() {
         let (limits, hub) = (RateLimits::default(), Registry::docker_hub());
         let told = ["10", "9", "8", "0", "1", "0", "100", "9", "9", "10"]
-            .map(|remaining| limits.update(read(&hub, &fields(remaining)).unwrap()));
+            .map(|remaining| limits.update(read(&hub, StatusCode::OK, &fields(remaining)).unwrap()));
         let (many, few, none) = (Some(Stock::Many), Some(Stock::Few), Some(Stock::UsedUp));
         assert_eq!(told, [None, few, None, none, None, None, many, few, None, many]);
     }
@@ -171,7 +218,7 @@ mod tests {
         let limits = RateLimits::default();
         for n in 0..REPORTED_LIMITS_MAX * 2 {
             let registry = format!("r{n}.example").parse().unwrap();
-            limits.observe_response(&registry, &fields("50"));
+            limits.observe_response(&registry, StatusCode::OK, &fields("50"));
         }
         assert_eq!(limits.all().len(), REPORTED_LIMITS_MAX);
     }

@@ -1,13 +1,14 @@
 //! The pull limit that a response reports, in Docker Hub's fields: `ratelimit-limit: 100;w=21600`,
-//! `ratelimit-remaining: 20;w=21600` and `docker-ratelimit-source: 192.0.2.1`.
+//! `ratelimit-remaining: 20;w=21600` and `docker-ratelimit-source: 192.0.2.1`; and the time of its reset, if it names one.
 //!
 //! Must never guess a value that the registry did not report.
 
 use super::headers::Headers;
 use super::parse_digits;
+use super::retry_after::retry_after;
 use crate::text::CleanText;
-use http::HeaderName;
-use std::time::Duration;
+use http::{HeaderMap, HeaderName};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -15,6 +16,13 @@ const SOURCE: HeaderName = HeaderName::from_static("docker-ratelimit-source");
 
 /// The fields that report a pull limit.
 pub const FIELDS: [HeaderName; 3] = [LIMIT, REMAINING, SOURCE];
+
+/// The fields with the time of the reset. They hold at the moment of the response alone.
+pub const RESET_FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("ratelimit-reset"), HeaderName::from_static("x-ratelimit-reset")];
+
+/// A reset that is larger is in seconds since 1970, as Docker Hub and GitHub send it, and a smaller one in seconds from now.
+const RELATIVE_RESET_MAX: u64 = 1_000_000_000;
 
 /// A pull limit. Registries without a limit report none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +56,18 @@ impl RateLimit {
     }
 }
 
+/// When requests are allowed again, if a response of `now` says so: in the field of the reset, or in `Retry-After`.
+#[must_use]
+pub fn reset(headers: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
+    let seconds = |name: &HeaderName| parse_digits(headers.get(name)?.to_str().ok()?.trim());
+    let (since, after) = match RESET_FIELDS.iter().find_map(seconds) {
+        Some(seconds) if seconds > RELATIVE_RESET_MAX => (UNIX_EPOCH, Duration::from_secs(seconds)),
+        Some(seconds) => (now, Duration::from_secs(seconds)),
+        None => (now, retry_after(headers)?),
+    };
+    since.checked_add(after).filter(|reset| *reset > now)
+}
+
 /// Parses `100;w=21600`: the number of pulls, and the window in seconds. Other parameters are ignored.
 fn parse_quantity(text: &str) -> Option<(u64, Option<Duration>)> {
     let mut parts = text.split(';').map(|part| part.trim_matches([' ', '\t']));
@@ -59,7 +79,6 @@ fn parse_quantity(text: &str) -> Option<(u64, Option<Duration>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderMap;
     use proptest::prelude::*;
 
     fn read(fields: &[(HeaderName, &str)]) -> Option<RateLimit> {
@@ -87,6 +106,25 @@ mod tests {
             assert_eq!(read(&[(LIMIT, text), (SOURCE, "192.0.2.1")]), None, "{text:?}");
         }
         assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn a_reset_is_in_seconds_from_now_or_since_1970() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (name, value, expected) in [
+            ("x-ratelimit-reset", "1700000090", Some(90)),
+            ("ratelimit-reset", "90", Some(90)),
+            ("retry-after", "90", Some(90)),
+            ("x-ratelimit-reset", "1600000000", None),
+            ("ratelimit-reset", "0", None),
+            ("ratelimit-reset", "18446744073709551615", None),
+            ("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT", None),
+            ("ratelimit-limit", "100;w=21600", None),
+        ] {
+            let fields = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
+            let expected = expected.map(|seconds| now + Duration::from_secs(seconds));
+            assert_eq!(reset(&fields, now), expected, "{name}: {value}");
+        }
     }
 
     proptest! {

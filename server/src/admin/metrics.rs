@@ -125,7 +125,7 @@ fn write_registries(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt
     metrics.counters("docxy_server_upstream_retries", help, retries)?;
     let quota = |value: fn(&docxy_protocol::rate_limit::RateLimit) -> Option<u64>| {
         registries.iter().filter_map(move |registry| {
-            Some(([("registry", registry.name.to_string())], value(registry.quota.as_ref()?)? as f64))
+            Some(([("registry", registry.name.to_string())], value(&registry.quota.as_ref()?.0)? as f64))
         })
     };
     let help = "Pulls left, as the registry last reported";

@@ -6,6 +6,7 @@ use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
+use super::manifest::rate_limit::Times;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
 use super::registry::dispatch;
@@ -57,7 +58,7 @@ pub(crate) struct RegistryReport<'a> {
     pub(crate) name: &'a RegistryName,
     pub(crate) counts: &'a RequestCounts,
     /// The pull limit for public manifests that it last reported.
-    pub(crate) quota: Option<RateLimit>,
+    pub(crate) quota: Option<(RateLimit, Times)>,
 }
 
 /// How many registries differ between new settings and the old ones.

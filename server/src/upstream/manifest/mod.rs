@@ -28,7 +28,7 @@ use docxy_protocol::request::{Method, Operation, Request};
 use fetcher::{FetchKey, Fetched, ManifestSource, is_acceptable};
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
-use rate_limit::LastRateLimit;
+use rate_limit::{LastRateLimit, Times};
 use single_flight::SingleFlight;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +88,7 @@ impl PublicManifests {
     }
 
     /// The pull limit that the registry last reported for public manifests.
-    pub(super) fn quota(&self) -> Option<RateLimit> {
+    pub(super) fn quota(&self) -> Option<(RateLimit, Times)> {
         self.source.rate_limit.last()
     }
 

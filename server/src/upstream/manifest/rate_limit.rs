@@ -4,12 +4,12 @@
 use docxy_protocol::error_body;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;
-use docxy_protocol::rate_limit::{FIELDS, RateLimit};
+use docxy_protocol::rate_limit::{FIELDS, RESET_FIELDS, RateLimit, reset};
 use docxy_protocol::retry_after::retry_after;
 use docxy_protocol::text::CleanText;
 use http::{StatusCode, header};
 use parking_lot::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a reported rate limit is repeated in other responses: Docker Hub counts in windows of
 /// 6 hours.
@@ -23,6 +23,14 @@ pub(crate) struct LastRateLimit(Mutex<Option<ReportedLimit>>);
 struct ReportedLimit {
     fields: Headers,
     at: Instant,
+    times: Times,
+}
+
+/// When a rate limit was reported, and when the registry resets it, if it says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) at: SystemTime,
+    pub(crate) resets_at: Option<SystemTime>,
 }
 
 impl LastRateLimit {
@@ -30,20 +38,23 @@ impl LastRateLimit {
     pub(crate) fn record(&self, headers: &Headers) {
         if RateLimit::from_headers(headers).is_some() {
             let fields = Headers::selected(headers, &FIELDS);
-            *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now() });
+            let at = SystemTime::now();
+            let times = Times { at, resets_at: reset(headers, at) };
+            *self.0.lock() = Some(ReportedLimit { fields, at: Instant::now(), times });
         }
     }
 
     /// The last one, while it may still hold.
-    pub(crate) fn last(&self) -> Option<RateLimit> {
+    pub(crate) fn last(&self) -> Option<(RateLimit, Times)> {
         let reported = self.0.lock();
-        let ReportedLimit { fields, at } = reported.as_ref()?;
-        RateLimit::from_headers(fields).filter(|_| at.elapsed() < REPORTED_LIMIT_LIFETIME)
+        let ReportedLimit { fields, at, times } = reported.as_ref()?;
+        let limit = RateLimit::from_headers(fields).filter(|_| at.elapsed() < REPORTED_LIMIT_LIFETIME)?;
+        Some((limit, *times))
     }
 
     /// Adds it to a response that the registry did not send.
     pub(crate) fn add_to(&self, headers: &mut Headers) {
-        if let Some(ReportedLimit { fields, at }) = &*self.0.lock()
+        if let Some(ReportedLimit { fields, at, .. }) = &*self.0.lock()
             && at.elapsed() < REPORTED_LIMIT_LIFETIME
         {
             for (name, value) in fields.iter() {
@@ -68,7 +79,7 @@ fn describe_allowed(limit: &RateLimit) -> Option<String> {
 
 /// Removes the fields that describe the moment of the response, and not the manifest.
 pub(crate) fn without_volatile_fields(mut headers: Headers) -> Headers {
-    for name in FIELDS.iter().chain(&[header::DATE, header::AGE, header::EXPIRES]) {
+    for name in FIELDS.iter().chain(&RESET_FIELDS).chain(&[header::DATE, header::AGE, header::EXPIRES]) {
         headers.remove(name);
     }
     headers
