@@ -4,7 +4,7 @@
 
 use crate::gateway::{LineState, ReportedLimit, ServerReport, WaitsFor};
 use crate::pulls::{Finished, LayerState, Outcome, PullReport};
-use crate::status::{RecentError, Snapshot};
+use crate::status::{CacheReport, RecentError, Snapshot};
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub(super) fn lines(snapshot: &Snapshot, is_drawn: bool) -> Vec<String> {
         snapshot.finished.iter().take(FINISHED_SHOWN_MAX).map(|pull| finished(pull, now)),
     );
     section(&mut lines, "quota", snapshot.quota.iter().map(quota));
+    section(&mut lines, "cache", snapshot.cache.iter().map(cache));
     section(&mut lines, "servers", snapshot.servers.iter().map(|server| server_line(server, now)));
     section(
         &mut lines,
@@ -73,6 +74,15 @@ fn line(snapshot: &Snapshot, now: Timestamp) -> String {
     match &state.reason {
         Some(reason) => format!("{text}: {reason}"),
         None => text,
+    }
+}
+
+fn cache(cache: &CacheReport) -> String {
+    let CacheReport { bytes, limit, problem } = cache;
+    match problem {
+        // It says that nothing is kept, and why.
+        Some(problem) => format!("new layers are not kept: {problem}"),
+        None => format!("{} of {} on disk", BinaryBytes(*bytes), BinaryBytes(*limit)),
     }
 }
 

@@ -62,7 +62,9 @@ function render() {
   view.quota(quota);
   show(byId("cache-section"), cache !== null);
   if (cache) {
-    setText(byId("cache-text"), say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) }));
+    const { problem } = cache;
+    const text = problem ? say("cacheProblem", { problem }) : say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) });
+    setText(byId("cache-text"), text);
     [byId("cache-bar").max, byId("cache-bar").value] = [cache.limit, cache.bytes];
   }
   view.engines(engines, location.host);
