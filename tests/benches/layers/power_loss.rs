@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 use docxy_tests::{stand_in::StandIn, stored};
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
 use super::scene::Scene;

@@ -76,6 +76,7 @@ mod tests {
     use docxy_protocol::digester::Digester;
 
     const MIB: u64 = 1 << 20;
+    const NONE: [usize; 0] = [];
 
     #[test]
     fn the_next_layers_begin_once_as_many_as_the_line_holds() {
@@ -86,21 +87,21 @@ mod tests {
             let next = expected.requested(&layers[n].0, bytes);
             next.iter().map(|layer| layers.iter().position(|known| known == layer).unwrap()).collect()
         };
-        assert_eq!(requested(0, MIB), [], "nothing of it came ahead");
+        assert_eq!(requested(0, MIB), NONE, "nothing of it came ahead");
         expected.insert(&layers);
         expected.insert(&layers);
-        assert_eq!(requested(0, 0), [], "the line is not known");
+        assert_eq!(requested(0, 0), NONE, "the line is not known");
         assert_eq!(requested(0, MIB), [1]);
         assert_eq!(requested(0, 3 * MIB), [3], "the small one came with the manifest");
         // Engines request several at once.
         assert_eq!(requested(4, MIB), [5]);
-        assert_eq!(requested(3, 3 * MIB), []);
+        assert_eq!(requested(3, 3 * MIB), NONE);
         // The image is forgotten.
         expected.insert(&layers);
         assert_eq!(requested(4, MIB), [5]);
         for n in 0..=IMAGES_MAX as u8 {
             expected.insert(&[layer(100 + n, MIB)]);
         }
-        assert_eq!(requested(0, MIB), [], "their number is bounded");
+        assert_eq!(requested(0, MIB), NONE, "their number is bounded");
     }
 }
