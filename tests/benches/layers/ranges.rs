@@ -3,7 +3,7 @@
 //! containerd's `core/remotes/docker/fetcher.go`; Debian's containerd has no such setting). Must never read beyond a chunk.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Instant,
@@ -18,7 +18,6 @@ use docxy_tests::{
     wan::{End, LinkPreset, PRESETS, Wan, run_in_namespace},
 };
 use hub_stand_in::Listen;
-use std::net::Ipv4Addr;
 
 use super::KEEPING;
 use crate::bulk_source::{self, REPOSITORY};

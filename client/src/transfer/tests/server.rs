@@ -69,12 +69,6 @@ impl From<SendError> for Lost {
     }
 }
 
-/// The server before its first session, and between two. A list without any means that no link is joined.
-pub(super) fn down() -> ServerState {
-    let status = TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() };
-    ServerState::of_test(Server::of_test(Trust::Trusted), status)
-}
-
 /// Serves `content` over this leg, on one session after the other.
 pub(super) async fn run(
     leg: TestLeg,
@@ -85,13 +79,13 @@ pub(super) async fn run(
 ) {
     let mut plays = VecDeque::from(plays);
     let server = Server::of_test(Trust::Trusted);
+    let publish = |status| servers.send_replace(vec![ServerState::of_test(Arc::clone(&server), status)]);
     // An endpoint that is dropped sends no close frame any more.
     let mut lost = Vec::new();
     loop {
         let pair = leg.connect().await;
         let session = Session::new(pair.client.clone(), Congestion::default(), Arc::clone(&server));
-        let up = TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() };
-        servers.send_replace(vec![ServerState::of_test(Arc::clone(&server), up)]);
+        publish(TunnelStatus::Up { session: Box::new(session), since: SystemTime::now() });
         let mut played = PlayedServer {
             pair,
             content: content.clone(),
@@ -101,7 +95,7 @@ pub(super) async fn run(
         };
         while played.play(&mut plays).await.is_ok() {}
         lost.push(played.pair);
-        servers.send_replace(vec![down()]);
+        publish(TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() });
     }
 }
 
