@@ -9,6 +9,7 @@ pub mod process;
 pub mod proxy;
 pub mod stand_in;
 pub mod statistics;
+pub mod stored;
 pub mod table;
 pub mod tunnel_lab;
 pub mod wan;

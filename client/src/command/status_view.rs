@@ -4,7 +4,7 @@
 
 use crate::gateway::{LineState, ReportedLimit, ServerReport, WaitsFor};
 use crate::pulls::{Finished, LayerState, Outcome, PullReport};
-use crate::status::{RecentError, Snapshot};
+use crate::status::{CacheReport, RecentError, Snapshot};
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -73,10 +73,7 @@ pub(super) fn lines(snapshot: &Snapshot, drawn: Option<Drawn>) -> Vec<String> {
         snapshot.finished.iter().take(FINISHED_SHOWN_MAX).map(|pull| finished(pull, now)),
     );
     section(&mut lines, "quota", snapshot.quota.iter().map(|limit| quota(limit, now)));
-    if let Some(cache) = &snapshot.cache {
-        let kept = format!("{} of {}", BinaryBytes(cache.bytes), BinaryBytes(cache.limit));
-        section(&mut lines, "kept on disk", [kept].into_iter());
-    }
+    section(&mut lines, "kept on disk", snapshot.cache.iter().map(cache));
     section(&mut lines, "servers", snapshot.servers.iter().map(|server| server_line(server, now)));
     section(
         &mut lines,
@@ -117,6 +114,15 @@ fn line(snapshot: &Snapshot, now: Timestamp) -> String {
     match &state.reason {
         Some(reason) => format!("{text}: {reason}"),
         None => text,
+    }
+}
+
+fn cache(cache: &CacheReport) -> String {
+    let CacheReport { bytes, limit, problem } = cache;
+    match problem {
+        // It says that nothing is kept, and why.
+        Some(problem) => format!("new layers are not kept: {problem}"),
+        None => format!("{} of {}", BinaryBytes(*bytes), BinaryBytes(*limit)),
     }
 }
 

@@ -16,14 +16,24 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The blobs on the disk. Clones share them.
 #[derive(Debug, Clone)]
-pub struct BlobCache(Result<(SharedBlobs, PathBuf), String>);
+pub struct BlobCache(Result<(SharedBlobs, PathBuf), Off>);
+
+/// Why there are none.
+#[derive(Debug, Clone)]
+struct Off {
+    reason: String,
+    /// Whether the user wants none.
+    is_wanted: bool,
+}
 
 impl BlobCache {
     /// Those of this cache directory. Lists the files, and so blocks.
     #[must_use]
     pub fn open(cache: Option<&Path>, settings: BlobSettings) -> Self {
         let Some(cache) = cache else { return Self::off("there is no cache directory") };
-        let Some(limits) = settings.limits else { return Self::off("its size is 0") };
+        let Some(limits) = settings.limits else {
+            return Self(Err(Off { reason: "its size is 0".to_owned(), is_wanted: true }));
+        };
         let directory = cache.join(BLOBS);
         match BlobStore::open(&directory, limits) {
             Ok(store) => {
@@ -39,7 +49,7 @@ impl BlobCache {
     /// None are kept, for this reason.
     #[must_use]
     pub fn off(reason: &str) -> Self {
-        Self(Err(reason.to_owned()))
+        Self(Err(Off { reason: reason.to_owned(), is_wanted: false }))
     }
 
     pub(super) fn blobs(&self) -> Option<SharedBlobs> {
@@ -48,7 +58,7 @@ impl BlobCache {
 
     /// Their store, or why there is none.
     pub(super) fn store(&self) -> Result<BlobStore, String> {
-        self.0.as_ref().map(|(blobs, _)| blobs.store().clone()).map_err(String::clone)
+        self.0.as_ref().map(|(blobs, _)| blobs.store().clone()).map_err(|off| off.reason.clone())
     }
 
     /// Removes what an earlier run kept of private repositories, if nothing of these is to be kept now.
@@ -67,10 +77,18 @@ impl BlobCache {
         }
     }
 
-    /// The disk space that they use, for the page; `None` without a directory.
+    /// The disk space that they use, for `status` and the page; `None` if there are to be none.
     pub(crate) fn report(&self) -> Option<CacheReport> {
-        let state = self.0.as_ref().ok()?.0.store().state();
-        Some(CacheReport { bytes: state.bytes, limit: state.bytes_max })
+        match &self.0 {
+            Ok((blobs, _)) => {
+                let state = blobs.store().state();
+                Some(CacheReport { bytes: state.bytes, limit: state.bytes_max, problem: state.paused })
+            }
+            Err(Off { is_wanted: true, .. }) => None,
+            Err(Off { reason, .. }) => {
+                Some(CacheReport { bytes: 0, limit: 0, problem: Some(reason.clone()) })
+            }
+        }
     }
 
     /// Their state, for `/health`.
@@ -82,7 +100,7 @@ impl BlobCache {
                 state["directory"] = json!(directory);
                 state
             }
-            Err(reason) => json!({ "state": "off", "reason": reason }),
+            Err(off) => json!({ "state": "off", "reason": off.reason }),
         }
     }
 }

@@ -122,6 +122,7 @@ impl Gateway {
         asked: BlobRequest,
     ) -> Result<Response<Transfer>, Fault> {
         let BlobRequest { request, wanted, deadline, .. } = &asked;
+        blobs.requested(&self.context, request);
         let mut found = blobs.find(request).await;
         let mut first = None;
         if found.is_none() && request.operation.method() == Method::Get {

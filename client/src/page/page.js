@@ -58,7 +58,9 @@ function render() {
   showQuota(byId("quota"), quota);
   show(byId("cache-section"), cache !== null);
   if (cache) {
-    setText(byId("cache-text"), say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) }));
+    const { problem } = cache;
+    const text = problem ? say("cacheProblem", { problem }) : say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) });
+    setText(byId("cache-text"), text);
     setBar(byId("cache-bar"), cache.bytes, cache.limit, say("cache"));
   }
   view.engines(engines, location.host);

@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub finished: Vec<Finished>,
     /// The pull limits that registries reported last.
     pub quota: Vec<ReportedLimit>,
-    /// What is kept on disk, if anything is.
+    /// What is kept on disk; `None` if nothing is to be kept.
     pub cache: Option<CacheReport>,
     /// The last errors, latest first.
     pub errors: Vec<RecentError>,
@@ -51,4 +51,6 @@ pub struct CacheReport {
     pub bytes: u64,
     /// The bytes that it may take.
     pub limit: u64,
+    /// Why nothing is written now, if that is so.
+    pub problem: Option<String>,
 }

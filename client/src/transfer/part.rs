@@ -66,6 +66,10 @@ impl KeptRange {
     pub(super) fn into_arrived(self) -> Option<(u64, VecDeque<Bytes>)> {
         match self.content {
             Content::Buffered { chunks, .. } => Some((self.bytes.start, chunks)),
+            Content::Ahead(task) => match task.now_or_never() {
+                Some(Ok(Ok(chunks))) => Some((self.bytes.start, chunks)),
+                _ => None,
+            },
             _ => None,
         }
     }

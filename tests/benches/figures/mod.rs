@@ -3,8 +3,6 @@
 //! It runs the other benches with words that a user could type, and takes its numbers from their results. Must never
 //! measure anything itself.
 
-mod figure;
-
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -14,14 +12,14 @@ use docxy_tests::statistics::{max, median};
 use crate::{
     legs, local,
     report::{
+        figure::{
+            Figures,
+            Wanted::{AtLeast, AtMost},
+        },
         machine::Machine,
         output::{print, progress, write_json},
     },
     trips, wan,
-};
-use figure::{
-    Figures,
-    Wanted::{AtLeast, AtMost},
 };
 
 #[derive(Args)]
@@ -63,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// The options of a bench, from what a user would type.
-fn parse<T: Args>(words: &str) -> T {
+pub(crate) fn parse<T: Args>(words: &str) -> T {
     #[derive(Parser)]
     #[command(no_binary_name = true)]
     struct Words<T: Args> {

@@ -26,7 +26,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 /// The engine of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum EngineKind {
+pub(crate) enum EngineKind {
     /// `docker pull`, by a dockerd with the classic store
     Docker,
     /// `ctr images pull`, by containerd
@@ -38,7 +38,7 @@ pub(super) enum EngineKind {
 }
 
 /// A running engine.
-pub(super) enum Engine {
+pub(crate) enum Engine {
     Docker(Dockerd),
     Containerd(Containerd),
     Podman(Podman),
@@ -47,7 +47,7 @@ pub(super) enum Engine {
 
 impl EngineKind {
     /// All engines.
-    pub(super) const ALL: [Self; 4] = [Self::Docker, Self::Containerd, Self::Podman, Self::Skopeo];
+    pub(crate) const ALL: [Self; 4] = [Self::Docker, Self::Containerd, Self::Podman, Self::Skopeo];
 }
 
 impl Display for EngineKind {
@@ -63,7 +63,7 @@ impl Display for EngineKind {
 
 impl Engine {
     /// Starts an engine that has the client as its mirror.
-    pub(super) fn start(kind: EngineKind, namespace: &Namespace, client: &Client) -> Result<Self> {
+    pub(crate) fn start(kind: EngineKind, namespace: &Namespace, client: &Client) -> Result<Self> {
         let registry = client.address().to_string();
         Ok(match kind {
             EngineKind::Docker => Self::Docker(Dockerd::start(namespace, &client.url())?),
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// Starts an engine that connects directly to the registry.
-    pub(super) fn direct(kind: EngineKind, namespace: &Namespace, hub: &DirectAccess) -> Result<Self> {
+    pub(crate) fn direct(kind: EngineKind, namespace: &Namespace, hub: &DirectAccess) -> Result<Self> {
         Ok(match kind {
             EngineKind::Docker => Self::Docker(Dockerd::start_direct(namespace, hub)?),
             EngineKind::Containerd => Self::Containerd(Containerd::start_direct(namespace, hub)?),
@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// The command that pulls `image` (`docker.io/library/alpine:latest`).
-    pub(super) fn pull(&self, image: &str) -> Command {
+    pub(crate) fn pull(&self, image: &str) -> Command {
         match self {
             Self::Docker(docker) => docker.docker(&["pull", image]),
             Self::Containerd(containerd) => containerd.pull_command(image, None),
@@ -98,7 +98,7 @@ impl Engine {
     }
 
     /// Removes the image with its layers.
-    pub(super) fn remove(&self, image: &str) -> Result<()> {
+    pub(crate) fn remove(&self, image: &str) -> Result<()> {
         let command = match self {
             Self::Docker(docker) => return docker.remove(image),
             Self::Containerd(containerd) => containerd.ctr(&["images", "remove", "--sync", image]),

@@ -3,7 +3,7 @@
 //! link.
 
 mod day;
-mod engine;
+pub(crate) mod engine;
 mod linear_fit;
 mod prefetch_usage;
 mod pull;
@@ -59,6 +59,12 @@ pub(crate) struct Options {
     /// Directly to the registry over the same links, without Docxy
     #[arg(long)]
     direct: bool,
+    /// Links that are so many times slower: each holds as many bytes, and the work of a busy machine counts less
+    #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    slower: u32,
+    /// The disk space in which the client keeps layers, as for docxy-client; without it, that of the test run
+    #[arg(long, value_name = "SIZE", conflicts_with = "direct")]
+    cache_size: Option<String>,
     /// The leg of the tunnel: auto, quic or tcp
     #[arg(long, value_name = "LEG", conflicts_with = "direct")]
     leg: Option<String>,
@@ -89,8 +95,10 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let machine = Machine::this();
     let started = Instant::now();
     // All testbeds run at the same time and take turns, so that a disturbance of the machine affects all of them.
-    let mut testbeds =
-        RTTS.iter().map(|rtt| Testbed::new(*rtt, options, route)).collect::<Result<Vec<_>>>()?;
+    let mut testbeds = RTTS
+        .iter()
+        .map(|rtt| Testbed::new(*rtt * options.slower, options, route))
+        .collect::<Result<Vec<_>>>()?;
     for testbed in &mut testbeds {
         progress(&format!("{:?}: warming up", testbed.rtt));
         testbed.warm_up(options.scenario.contains(&Scenario::FiveLayers))?;
@@ -113,8 +121,14 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
         write_json(path, "trips", &machine, &rows)?;
     }
     let (runs, seconds) = (options.runs, started.elapsed().as_secs());
+    let slower = match options.slower {
+        1 => String::new(),
+        factor => {
+            format!("; links {factor} times slower: {factor} times these times, and 1/{factor} of the rate")
+        }
+    };
     print(&format!(
-        "pulls {route} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s\n{machine}\n"
+        "pulls {route} over links of 50, 100, 200 and 300 ms, {runs} runs each, {seconds} s{slower}\n{machine}\n"
     ))?;
     print(&table(&rows))?;
     print(&LEGEND)?;

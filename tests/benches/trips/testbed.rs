@@ -37,8 +37,8 @@ const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 62, 0, 2);
 const HUB_ADDRESSES: [Ipv4Addr; 3] =
     [Ipv4Addr::new(10, 62, 0, 3), Ipv4Addr::new(10, 62, 0, 4), Ipv4Addr::new(10, 62, 0, 5)];
 
-/// The link's rate.
-const RATE: Rate = Rate::mbit(100);
+/// The link's rate in Mbit/s.
+const RATE_MBIT: u64 = 100;
 
 /// Timeout of a pull.
 const PULL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,14 +62,16 @@ impl Testbed {
         let end = |namespace: &str, address| End::new(namespace, address);
         let (client_end, server_end) =
             (end(lab.laptop.name(), CLIENT_ADDRESS), end(lab.abroad.name(), SERVER_ADDRESS));
-        let wan = Wan::join(&client_end, &server_end, Link::symmetric(Conditions::clean(RATE, rtt)), 1)?;
+        let rate = Rate::mbit(RATE_MBIT / u64::from(options.slower));
+        let wan = Wan::join(&client_end, &server_end, Link::symmetric(Conditions::clean(rate, rtt)), 1)?;
         let hub = match route {
             Route::Tunnel => bulk_source::start(Some(&lab.hub), Listen::on(Lab::HUB), &[])?,
             Route::Direct => hub_at_server(&lab)?,
         };
         let server = Server::start(Some(&lab.abroad), SERVER_ADDRESS.into(), &hub.server_config())?;
         let leg = options.leg.as_ref().map(|leg| format!("--leg={leg}"));
-        let arguments: Vec<&str> = leg.iter().map(String::as_str).collect();
+        let cache_size = options.cache_size.as_ref().map(|size| format!("--cache-size={size}"));
+        let arguments: Vec<&str> = leg.iter().chain(&cache_size).map(String::as_str).collect();
         let client = Client::start_with(Some(&lab.laptop), &server.invite("bench")?, &arguments)?;
         let direct = DirectAccess { hosts: hub.resolve().clone(), ca: hub.ca() };
         let start = |kind: &EngineKind| -> Result<_> {

@@ -6,12 +6,13 @@
 use super::content_cache::CacheEntry;
 use docxy_host::lru::Lru;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
-use docxy_protocol::manifest::Manifest;
+use docxy_protocol::manifest::{ImageManifest, Manifest};
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
 use docxy_protocol::prefetch::ContentKind;
 use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// The most digests: some hundred images.
@@ -30,16 +31,25 @@ pub(crate) enum Role {
     Blob(u64),
 }
 
+/// A layer of an image: its digest, and its size in bytes.
+pub(crate) type Layer = (Digest, u64);
+
 /// The roles of known digests.
 #[derive(Debug)]
 pub(crate) struct DescriptorIndex {
     roles: Mutex<Lru<Digest, Role>>,
     inserted: Notify,
+    /// By each layer: all layers of the image that named it last, in their order.
+    images: Mutex<Lru<Digest, Arc<[Layer]>>>,
 }
 
 impl Default for DescriptorIndex {
     fn default() -> Self {
-        Self { roles: Mutex::new(Lru::new(DIGESTS_MAX)), inserted: Notify::new() }
+        Self {
+            roles: Mutex::new(Lru::new(DIGESTS_MAX)),
+            inserted: Notify::new(),
+            images: Mutex::new(Lru::new(DIGESTS_MAX)),
+        }
     }
 }
 
@@ -51,6 +61,7 @@ impl DescriptorIndex {
                 entries.into_iter().map(|entry| (entry.digest, Role::Image(entry.platform))).collect()
             }
             Some(Manifest::Image(image)) => {
+                self.insert_image(&image);
                 let blobs = [image.config].into_iter().chain(image.layers);
                 blobs.map(|blob| (blob.digest, Role::Blob(blob.size))).collect()
             }
@@ -62,6 +73,20 @@ impl DescriptorIndex {
         }
         drop(roles);
         self.inserted.notify_waiters();
+    }
+
+    fn insert_image(&self, image: &ImageManifest) {
+        let layers = image.layers.iter().take(DIGESTS_PER_MANIFEST_MAX);
+        let layers: Arc<[Layer]> = layers.map(|layer| (layer.digest.clone(), layer.size)).collect();
+        let mut images = self.images.lock();
+        for (digest, _) in &*layers {
+            images.insert(digest.clone(), Arc::clone(&layers), 1);
+        }
+    }
+
+    /// The layers of the image that named this layer last, in their order.
+    pub(crate) fn image_of(&self, layer: &Digest) -> Option<Arc<[Layer]>> {
+        self.images.lock().get(layer).cloned()
     }
 
     /// What a digest stands for, if a manifest has named it.

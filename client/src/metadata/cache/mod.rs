@@ -10,6 +10,6 @@ pub(crate) mod response;
 mod writer;
 
 pub(crate) use content_cache::{CacheEntry, ContentCache};
-pub(crate) use descriptor_index::{DescriptorIndex, Role, parse_manifest};
+pub(crate) use descriptor_index::{DescriptorIndex, Layer, Role, parse_manifest};
 pub(crate) use docxy_host::store::{Key as CacheKey, Scope as CacheScope};
 pub(crate) use writer::ManifestWriter;

@@ -101,7 +101,8 @@ impl FlightGuard {
         Some(Self { blob: Arc::clone(blob), id })
     }
 
-    async fn run(self, start: u64, part: Part, source: Box<Source>) {
+    /// Brings the bytes from `start` to the end of this part, as its readers need them.
+    pub(super) async fn run(self, start: u64, part: Part, source: Box<Source>) {
         let is_anonymous = !source.range_request.request.has_credential();
         // Its readers are listed, and show what it waits for.
         let transfers = TransferRegistry::default();

@@ -25,7 +25,7 @@ const NEAR_BYTES: u64 = 2 * 1024 * 1024;
 /// takes longer.
 const STORED_RUN_BYTES_MIN: u64 = 1024 * 1024;
 
-/// The owner of a flight that no reader has begun: the server sends its bytes ahead. No reader has this number.
+/// The owner of a flight that no reader has begun: its bytes come ahead. No reader has this number.
 const NO_READER: u64 = 0;
 
 /// The flights and the readers of one blob.
@@ -179,6 +179,9 @@ impl Flights {
     pub(super) fn demand(&self, id: u64) -> Demand {
         let Some(flight) = self.flights.iter().find(|flight| flight.id == id) else { return Demand::End };
         let left = flight.position..flight.bytes.end;
+        if flight.owner == NO_READER && !left.is_empty() {
+            return Demand::Until(left.end);
+        }
         let lead = if flight.position == flight.bytes.start { START_BYTES } else { LEAD_BYTES };
         let mut demand = Demand::End;
         for Reader { bytes, .. } in self.readers.values() {
@@ -393,6 +396,7 @@ mod tests {
         let ahead: Vec<_> = (0..4).rev().map(|n| flights.claim_ahead(n * M..(n + 1) * M).unwrap()).collect();
         assert!(flights.are_ahead() && !flights.was_read());
         assert_eq!(flights.claim_ahead(0..M), None, "it comes already");
+        assert_eq!(flights.demand(ahead[3]), Demand::Until(M), "it waits for no reader");
         let reader = flights.add_reader(0..SIZE);
         assert_eq!(flights.unclaimed(0..SIZE), Some(4 * M..SIZE));
         let rest = claim(&mut flights, reader, 0..SIZE);

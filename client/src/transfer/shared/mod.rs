@@ -9,12 +9,14 @@
 //! - `shared_blob`: one blob: the stored bytes, the flights and the readers.
 //! - `flights`: which range is on its way, and who needs it. Pure.
 //! - `flight`: brings one range.
-//! - `ahead`: what the server sends before a reader requests it.
+//! - `ahead`: what comes before a reader requests it.
+//! - `expected`: which layers a reader will request next. Pure.
 //! - `reader`: one reader's way through the blob.
 //!
 //! Must never make a reader wait for another reader. Knows no HTTP.
 
 mod ahead;
+mod expected;
 mod flight;
 mod flights;
 mod reader;

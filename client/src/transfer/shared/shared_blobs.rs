@@ -2,6 +2,7 @@
 //!
 //! Must never return a private blob without saying that its asker may not see it yet.
 
+use super::expected::Expected;
 use super::shared_blob::SharedBlob;
 use docxy_host::blob_store::{BlobKey, BlobOwner, BlobStore, StoredBlob};
 use docxy_protocol::name::Registry;
@@ -24,6 +25,7 @@ pub(crate) struct SharedBlobs {
     in_use: InUse<BlobKey, SharedBlob>,
     /// The blobs whose first response is awaited.
     first_requests: InUse<(Registry, BlobKey), tokio::sync::Mutex<()>>,
+    pub(super) expected: Expected,
 }
 
 type InUse<K, V> = Arc<Mutex<HashMap<K, Weak<V>>>>;
@@ -51,7 +53,8 @@ impl SharedBlobs {
     }
 
     pub(crate) fn new(store: BlobStore, keeps_private: bool, public_for: Duration) -> Self {
-        Self { store, keeps_private, public_for, in_use: InUse::default(), first_requests: InUse::default() }
+        let (in_use, first_requests) = (InUse::default(), InUse::default());
+        Self { store, keeps_private, public_for, in_use, first_requests, expected: Expected::default() }
     }
 
     pub(crate) const fn store(&self) -> &BlobStore {

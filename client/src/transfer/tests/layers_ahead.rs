@@ -21,6 +21,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A layer of three segments, of which the last is short.
 const LENGTH: u64 = 2 * SEGMENT_BYTES as u64 + 1000;
 
+/// The layer after it, which the server does not send ahead.
+const NEXT_LENGTH: u64 = 300_000;
+
 /// A line on which a round trip carries many segments, although it is this machine's loopback.
 const RATE: f64 = 1e13;
 
@@ -29,11 +32,19 @@ struct Layer {
     bytes: Bytes,
 }
 
+impl Layer {
+    fn new(length: u64) -> Self {
+        let bytes: Bytes = (0..length).map(|n| (n % 249) as u8).collect::<Vec<_>>().into();
+        Self { digest: Digester::sha256().digest(&bytes), bytes }
+    }
+}
+
 /// A client that keeps layers, and its server, which the test plays.
 struct Ahead {
     gateway: Gateway,
     pair: Pair,
     layer: Layer,
+    next: Layer,
     _cache: tempfile::TempDir,
 }
 
@@ -49,9 +60,7 @@ impl Ahead {
         let blobs = BlobSettings { limits, keeps_private: false, public_for: Duration::from_secs(60) };
         let gateway = Gateway::new(Tunnel::of_servers(servers), STALL_TIMEOUT, Metadata::open(None))
             .with_blob_cache(BlobCache::open(Some(cache.path()), blobs));
-        let bytes: Bytes = (0..LENGTH).map(|n| (n % 249) as u8).collect::<Vec<_>>().into();
-        let layer = Layer { digest: Digester::sha256().digest(&bytes), bytes };
-        Self { gateway, pair, layer, _cache: cache }
+        Self { gateway, pair, layer: Layer::new(LENGTH), next: Layer::new(NEXT_LENGTH), _cache: cache }
     }
 
     /// Sends a request of dockerd.
@@ -73,9 +82,9 @@ impl Ahead {
             .await;
     }
 
-    /// Reads the layer.
-    async fn pull(&self, repository: &Repository) -> Vec<u8> {
-        let (repository, digest) = (repository.clone(), self.layer.digest.clone());
+    /// Reads a layer.
+    async fn pull(&self, repository: &Repository, layer: &Layer) -> Vec<u8> {
+        let (repository, digest) = (repository.clone(), layer.digest.clone());
         let mut body = self.send(Operation::Blob { repository, digest, method: Method::Get }).await;
         let mut received = Vec::new();
         while let Some(bytes) = in_time(body.next()).await.unwrap() {
@@ -97,7 +106,10 @@ impl Ahead {
         let manifest = serde_json::json!({
             "schemaVersion": 2,
             "config": { "mediaType": "c", "digest": config, "size": 7 },
-            "layers": [{ "mediaType": "l", "digest": self.layer.digest, "size": LENGTH }],
+            "layers": [
+                { "mediaType": "l", "digest": self.layer.digest, "size": LENGTH },
+                { "mediaType": "l", "digest": self.next.digest, "size": NEXT_LENGTH },
+            ],
         });
         let manifest = Bytes::from(manifest.to_string());
         let digest = Digester::sha256().digest(&manifest);
@@ -120,6 +132,31 @@ impl Ahead {
         let range = head.range(LENGTH);
         // The client may have stopped it.
         let _ = stream.send(self.layer.bytes.slice(range.start as usize..range.end as usize)).await;
+    }
+
+    /// Sends what the next request is for. Returns its range.
+    async fn serve(&self) -> String {
+        let (request, mut stream, _) = accept_request(&self.pair.server).await;
+        let Operation::Blob { digest, .. } = &request.operation else { panic!("{request:?}") };
+        let layer = if *digest == self.next.digest { &self.next } else { &self.layer };
+        let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
+        let start = range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
+        let (mut headers, total) = (HeaderMap::new(), layer.bytes.len());
+        let mut status = 200;
+        if start > 0 {
+            status = 206;
+            let part = format!("bytes {start}-{}/{total}", total - 1);
+            headers.insert(header::CONTENT_RANGE, part.parse().unwrap());
+        }
+        let length = Some((total - start) as u64);
+        let headers = Headers::filter_response(&headers);
+        respond(&mut stream, status, headers, BodyFraming::Chunked { length }).await.unwrap();
+        for piece in layer.bytes[start..].chunks(30_000) {
+            chunk(&mut stream, piece).await.unwrap();
+        }
+        stream.send(Bytes::copy_from_slice(&ChunkHeader::End.to_bytes())).await.unwrap();
+        stream.finish().unwrap();
+        range
     }
 
     fn bytes_crossed(&self) -> u64 {
@@ -175,35 +212,30 @@ async fn an_engine_gets_what_came_ahead_and_only_the_rest_is_requested() {
             }
         })
         .await;
-        let server = async {
-            let (request, mut stream, _) = accept_request(&ahead.pair.server).await;
-            let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
-            let mut headers = HeaderMap::new();
-            let part = format!("bytes {rest}-{}/{LENGTH}", LENGTH - 1);
-            headers.insert(header::CONTENT_RANGE, part.parse().unwrap());
-            let length = Some(LENGTH - rest);
-            let headers = Headers::filter_response(&headers);
-            respond(&mut stream, 206, headers, BodyFraming::Chunked { length }).await.unwrap();
-            for piece in ahead.layer.bytes[rest as usize..].chunks(30_000) {
-                chunk(&mut stream, piece).await.unwrap();
-            }
-            stream.send(Bytes::copy_from_slice(&ChunkHeader::End.to_bytes())).await.unwrap();
-            stream.finish().unwrap();
-            range
-        };
-        let (received, range) = tokio::join!(ahead.pull(&here), server);
+        // The next layer is requested with it.
+        let server = async { [ahead.serve().await, ahead.serve().await] };
+        let (received, mut ranges) = tokio::join!(ahead.pull(&here, &ahead.layer), server);
         assert!(received == ahead.layer.bytes, "{leg:?}");
-        assert_eq!(range, format!("bytes={rest}-"), "{leg:?}");
+        ranges.sort();
+        assert_eq!(ranges, [String::new(), format!("bytes={rest}-")], "{leg:?}");
+        assert!(ahead.pull(&here, &ahead.next).await == ahead.next.bytes, "{leg:?}: without a request");
 
         // A repository from which an engine has pulled: no layer comes ahead.
         let ((), segments) = tokio::join!(ahead.head(&here), ahead.answer_head());
         assert!(segments.is_empty(), "{leg:?}");
+        assert_eq!(ahead.layer_bytes().1, 0, "{leg:?}: nothing came in vain");
         // Another image with a layer that is here.
         let ((), mut segments) = tokio::join!(ahead.head(&there), ahead.answer_head());
         let segment = segments.get_mut(&0).unwrap();
         ahead.fill(segment, 0).await;
         in_time(segment.stopped()).await;
-        let (all, in_vain) = ahead.layer_bytes();
-        assert_eq!(all - in_vain, rest, "{leg:?}");
+        in_time(async {
+            let used = || ahead.layer_bytes().0 - ahead.layer_bytes().1;
+            while used() < rest + NEXT_LENGTH {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(used(), rest + NEXT_LENGTH, "{leg:?}");
+        })
+        .await;
     }
 }

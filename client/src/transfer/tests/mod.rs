@@ -8,7 +8,7 @@ use super::*;
 use crate::gateway::{BlobCache, Deadline, Engine, Gateway, ResponseDeadline};
 use crate::metadata::Metadata;
 use crate::settings::BlobSettings;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{ServerState, Tunnel};
 use docxy_host::blob_store::BlobLimits;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
@@ -45,6 +45,7 @@ struct Scene {
     gateway: Gateway,
     content: Bytes,
     seen: Seen,
+    servers: watch::Receiver<Vec<ServerState>>,
     _server: AbortOnDropHandle<()>,
     /// Where the same client keeps layers, if it does.
     cache: OnceLock<(Gateway, tempfile::TempDir)>,
@@ -62,11 +63,11 @@ impl Scene {
     fn with_stall_timeout(leg: TestLeg, length: u64, plays: Vec<Play>, stall_timeout: Duration) -> Self {
         let content: Bytes = (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
         let (servers, receiver) = watch::channel(Vec::new());
-        let gateway = Gateway::new(Tunnel::of_servers(receiver), stall_timeout, Metadata::open(None));
+        let gateway = Gateway::new(Tunnel::of_servers(receiver.clone()), stall_timeout, Metadata::open(None));
         let seen = Seen::default();
         let server = tokio::spawn(server::run(leg, content.clone(), plays, servers, seen.clone()));
         let _server = AbortOnDropHandle::new(server);
-        Self { gateway, content, seen, _server, cache: OnceLock::new() }
+        Self { gateway, content, seen, servers: receiver, _server, cache: OnceLock::new() }
     }
 
     /// The same client, which keeps layers.
@@ -83,8 +84,10 @@ impl Scene {
         keeping
     }
 
-    /// The transfer of the blob.
+    /// The transfer of the blob, after the first session, for which a busy machine takes a while: a client without a server
+    /// is one without a link.
     async fn transfer(&self, reader: Reader) -> Result<Transfer, Fault> {
+        self.servers.clone().wait_for(|servers| !servers.is_empty()).await.unwrap();
         let digest = Digester::sha256().digest(&self.content);
         let repository = "library/hello".parse().unwrap();
         let operation = Operation::Blob { repository, digest: digest.clone(), method: Method::Get };

@@ -1,8 +1,8 @@
 //! What crossed stays: after a kill, for the second engine, without a tunnel, and on a disk that fails.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
-use docxy_tests::process::PROCESS_TIMEOUT;
+use docxy_tests::{process::PROCESS_TIMEOUT, stored::files_below};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::block_in_place;
@@ -103,11 +103,6 @@ async fn the_second_pull_is_from_the_disk_with_the_registrys_head() {
     assert!(response.status == StatusCode::OK && response.body == content, "without a tunnel");
 }
 
-fn files_below(directory: PathBuf) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(path) } else { vec![path] }).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn flipped_bits_are_fetched_again_unseen() {
     let mut testbed = keeping_testbed().await;
@@ -115,7 +110,7 @@ async fn flipped_bits_are_fetched_again_unseen() {
     assert!(testbed.engine.get(&path, &[]).await.whole);
     wait_until_stored(&mut testbed, blob.len());
     block_in_place(|| testbed.client.stop()).unwrap();
-    for file in files_below(testbed.client.cache().join("blobs")) {
+    for file in files_below(&testbed.client.cache().join("blobs")).unwrap() {
         let mut content = fs::read(&file).unwrap();
         if content.len() as u64 >= blob.len() {
             // From the end: the layer is behind what describes it.

@@ -11,20 +11,28 @@ enum Damage {
     Zeros(usize, usize),
     Noise(usize, usize),
     Moved(usize, usize),
+    /// Some sectors, chosen by this seed, are as they were when only the first chunk had been written: of what came later,
+    /// its bytes, its checksum in the table and the length of the file, each may be lost or not, in any order.
+    Unwritten(u64),
 }
+
+/// What a disk writes whole.
+const SECTOR_BYTES: usize = 512;
 
 fn damage(length: usize) -> impl Strategy<Value = Damage> {
     // Half of them in the head and the table.
     let at = prop_oneof![0..8192.min(length), 0..length];
-    (0..4_u8, at, prop_oneof![1..64_usize, 1..300_000_usize]).prop_map(|(kind, at, count)| match kind {
+    let count = prop_oneof![1..64_usize, 1..300_000_usize];
+    (0..6_u8, at, count, any::<u64>()).prop_map(|(kind, at, count, seed)| match kind {
         0 => Damage::Truncated(at),
         1 => Damage::Zeros(at, count),
         2 => Damage::Noise(at, count),
-        _ => Damage::Moved(at, count),
+        3 => Damage::Moved(at, count),
+        _ => Damage::Unwritten(seed),
     })
 }
 
-fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
+fn apply(damage: &Damage, bytes: &mut Vec<u8>, old: &[u8]) {
     let part = |at: usize, count: usize| at.min(bytes.len())..(at + count).min(bytes.len());
     match *damage {
         Damage::Truncated(at) => bytes.truncate(at),
@@ -40,6 +48,17 @@ fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
             let part = part(at, count);
             let to = bytes.len().saturating_sub(part.len()) / 2;
             bytes.copy_within(part, to);
+        }
+        Damage::Unwritten(seed) => {
+            for (n, sector) in bytes.chunks_mut(SECTOR_BYTES).enumerate() {
+                // A quarter to three quarters of them.
+                let chance = seed.wrapping_add(n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
+                if chance > seed % 3 {
+                    continue;
+                }
+                let before = old.iter().skip(n * SECTOR_BYTES).chain(std::iter::repeat(&0));
+                sector.iter_mut().zip(before).for_each(|(byte, before)| *byte = *before);
+            }
         }
     }
 }
@@ -57,14 +76,19 @@ proptest! {
             let dir = tempfile::tempdir().unwrap();
             let (key, content) = content(0);
             let store = open(dir.path(), LIMITS).await;
+            let blob = store.blob(&key, SIZE).await;
+            write(&blob, &content, 0..CHUNK_BYTES, 100_000);
+            store.flush().await;
+            let [path] = &files(dir.path())[..] else { panic!() };
+            let old = fs::read(path).unwrap();
+            drop(blob);
             let blob = put(&store, &key, &content).await;
             drop(blob);
             store.flush().await;
             drop(store);
-            let [path] = &files(dir.path())[..] else { panic!() };
             let before = fs::read(path).unwrap();
             let mut bytes = before.clone();
-            damages.iter().for_each(|damage| apply(damage, &mut bytes));
+            damages.iter().for_each(|damage| apply(damage, &mut bytes, &old));
             fs::write(path, &bytes).unwrap();
             let store = open(dir.path(), LIMITS).await;
             let blob = store.blob(&key, SIZE).await;

@@ -11,14 +11,14 @@ use serde::Serialize;
 
 /// What is wanted of a number, whose median counts.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     AtLeast(f64),
     AtMost(f64),
 }
 
 /// A number and what is wanted of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Figure {
+pub(crate) struct Figure {
     case: String,
     name: String,
     wanted: Wanted,
@@ -28,10 +28,10 @@ pub(super) struct Figure {
 /// All numbers, in the order of their measurement.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(super) struct Figures(Vec<Figure>);
+pub(crate) struct Figures(Vec<Figure>);
 
 impl Figures {
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         case: impl Into<String>,
         name: impl Into<String>,
