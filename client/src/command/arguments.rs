@@ -8,6 +8,7 @@ use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
 use super::status::StatusArguments;
+use super::warm::WarmArguments;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
@@ -56,6 +57,7 @@ pub(super) enum Command {
     Logout(LogoutArguments),
     Run(RunArguments),
     Pull(PullArguments),
+    Warm(WarmArguments),
     Setup(SetupArguments),
     Cache(CacheArguments),
     Doctor(DoctorArguments),

@@ -19,13 +19,14 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct BlobCache(Result<(SharedBlobs, PathBuf), String>);
 
 impl BlobCache {
-    /// Those of this cache directory. Lists the files, and so blocks.
+    /// Those of this cache directory. Waits so long for a process that still has it, perhaps because it ends. Lists the files,
+    /// and so blocks.
     #[must_use]
-    pub fn open(cache: Option<&Path>, settings: BlobSettings) -> Self {
+    pub fn open(cache: Option<&Path>, settings: BlobSettings, patience: Duration) -> Self {
         let Some(cache) = cache else { return Self::off("there is no cache directory") };
         let Some(limits) = settings.limits else { return Self::off("its size is 0") };
         let directory = cache.join(BLOBS);
-        match BlobStore::open(&directory, limits) {
+        match BlobStore::open_in(&directory, limits, patience) {
             Ok(store) => {
                 Self(Ok((SharedBlobs::new(store, settings.keeps_private, settings.public_for), directory)))
             }
@@ -56,7 +57,8 @@ impl BlobCache {
         if let Ok((blobs, _)) = &self.0
             && !blobs.keeps_private()
         {
-            blobs.store().remove_private(|_, _| true).await;
+            let store = blobs.store().clone();
+            let _ = tokio::task::spawn_blocking(move || store.remove_private(|_, _| true)).await;
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Resources<'a> {
     pub(crate) queue: &'a FairQueue,
     pub(crate) budget: &'a Arc<BudgetShare>,
     pub(crate) congestion: &'a Handle,
+    /// Whether nobody waits for the content.
+    pub(crate) is_in_background: bool,
 }
 
 /// Where a body goes.

@@ -391,10 +391,12 @@ async fn run_exchange(
     );
     async {
         let ConnectionContext { admission, queue, budget, congestion, shared, .. } = client;
-        let resources = Resources { admission, queue, budget, congestion };
+        let is_in_background = request.is_in_background();
+        let resources = Resources { admission, queue, budget, congestion, is_in_background };
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();
         let (upstream, counters) = (&settings.upstream, &shared.counters);
+        let request = request.without_priority();
         exchange::run(request, stream, segments, resources, upstream, counters).await;
     }
     .instrument(span)

@@ -48,7 +48,7 @@ impl Ahead {
         let limits = Some(BlobLimits::default());
         let blobs = BlobSettings { limits, keeps_private: false, public_for: Duration::from_secs(60) };
         let gateway = Gateway::new(Tunnel::of_servers(servers), STALL_TIMEOUT, Metadata::open(None))
-            .with_blob_cache(BlobCache::open(Some(cache.path()), blobs));
+            .with_blob_cache(BlobCache::open(Some(cache.path()), blobs, Duration::ZERO));
         let bytes: Bytes = (0..LENGTH).map(|n| (n % 249) as u8).collect::<Vec<_>>().into();
         let layer = Layer { digest: Digester::sha256().digest(&bytes), bytes };
         Self { gateway, pair, layer, _cache: cache }
