@@ -79,7 +79,8 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
             connection = connect => connection?,
             () = shutdown.drain.cancelled() => return Err(CommandError::Interrupted),
         };
-        let all = warm_all(&images, platform, between, &connection, &progress);
+        let platform = platform.unwrap_or_else(Platform::local);
+        let all = warm_all(&images, &platform, between, &connection, &progress);
         let outcome = tokio::select! {
             outcome = all => outcome,
             () = shutdown.drain.cancelled() => Err(CommandError::WarmInterrupted),
@@ -95,7 +96,7 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
 /// One after the other, since one uses the whole path.
 async fn warm_all(
     images: &[ImageName],
-    platform: Option<Platform>,
+    platform: &Platform,
     between: Option<DailyWindow>,
     connection: &Connection,
     progress: &Progress,

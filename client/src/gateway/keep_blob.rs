@@ -61,16 +61,21 @@ impl Gateway {
             fetched += missing;
             let transfer = Transfer::of_shared(&self.context, reader, self.begin_own(&request));
             let mut events = pin!(transfer.events());
-            let mut at = 0;
+            let (mut at, mut is_waiting) = (0, false);
             while let Some(event) = events.try_next().await.map_err(KeepError::Fault)? {
                 match event {
                     TransferEvent::Bytes(bytes) => {
-                        waits(None);
+                        if std::mem::take(&mut is_waiting) {
+                            waits(None);
+                        }
                         at += bytes.len() as u64;
                         arrived(at.saturating_sub(told));
                         told = told.max(at);
                     }
-                    TransferEvent::Waits(reason) => waits(reason),
+                    TransferEvent::Waits(reason) => {
+                        is_waiting = reason.is_some();
+                        waits(reason);
+                    }
                 }
             }
             // What it could not write is missing then.

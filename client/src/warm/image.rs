@@ -11,7 +11,7 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::manifest::Descriptor;
 use docxy_protocol::name::Digest;
-use docxy_protocol::platform::Platform;
+use docxy_protocol::platform::{self, Platform};
 use docxy_protocol::request::Request;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, empty, iter};
 use http::{Response, StatusCode};
@@ -30,15 +30,16 @@ const TOLD_BYTES: u64 = 256 * 1024;
 pub(crate) struct WarmImage {
     /// Its name, as a user writes it.
     pub(crate) name: String,
-    /// The platform; that of this machine if `None`.
-    pub(crate) platform: Option<Platform>,
+    /// The platform of a multi-platform image.
+    #[serde(with = "platform::text")]
+    pub(crate) platform: Platform,
 }
 
 /// What happens to it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum WarmMessage {
     /// It is this one, with so many layers and bytes.
-    Found { digest: Digest, platform: Option<Platform>, layers: usize, bytes: u64 },
+    Found { digest: Digest, platform: Option<String>, layers: usize, bytes: u64 },
     /// So many of its bytes are on the disk.
     Kept(u64),
     /// Why nothing comes, or that it goes on.
@@ -127,7 +128,7 @@ async fn keep(
     tell: &(impl Fn(WarmMessage) + Sync),
 ) -> Result<u64, WarmError> {
     let registries = Registries(gateway);
-    let source = |login| ImageSource::new(&registries, image, wanted.platform.clone(), login);
+    let source = |login| ImageSource::new(&registries, image, Some(wanted.platform.clone()), login);
     let public = source(None);
     let own = login.map(|login| source(Some(login)));
     let (digest, selected) = own.as_ref().unwrap_or(&public).select().await?;
@@ -137,7 +138,8 @@ async fn keep(
         return Err(WarmError::NoRoom { bytes, room });
     }
     let layers = selected.manifest.layers.len();
-    tell(WarmMessage::Found { digest, platform: selected.platform.clone(), layers, bytes });
+    let platform = selected.platform.as_ref().map(ToString::to_string);
+    tell(WarmMessage::Found { digest, platform, layers, bytes });
     let progress = Mutex::new((0, 0));
     let arrived = &|more: u64| {
         let mut progress = progress.lock();
@@ -165,4 +167,22 @@ async fn keep(
         .buffer_unordered(CONCURRENT_BLOBS)
         .try_fold(0, async |sum, fetched| Ok(sum + fetched))
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_protocol::frame;
+
+    #[test]
+    fn the_call_and_its_messages_cross_the_socket() {
+        let wanted = WarmImage { name: "alpine".into(), platform: "linux/arm64".parse().unwrap() };
+        let (found, _): (WarmImage, _) = frame::decode_prefix(&frame::encode(&wanted).unwrap()).unwrap();
+        assert_eq!((found.name, found.platform), (wanted.name, wanted.platform));
+        let digest = format!("sha256:{}", "0a".repeat(32)).parse().unwrap();
+        let platform = Some("linux/amd64".to_owned());
+        let message = WarmMessage::Found { digest, platform, layers: 1, bytes: 2 };
+        let (found, _) = frame::decode_prefix(&frame::encode(&message).unwrap()).unwrap();
+        assert!(matches!(found, WarmMessage::Found { layers: 1, bytes: 2, .. }));
+    }
 }

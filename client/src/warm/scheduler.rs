@@ -113,8 +113,9 @@ async fn fetch_all(gateway: &Gateway, settings: &WarmSettings) -> bool {
         Err(_) => return false,
     };
     let (mut kept, mut fetched) = (0, 0);
+    let platform = settings.platform.clone().unwrap_or_else(Platform::local);
     for image in &images {
-        let wanted = WarmImage { name: image.to_string(), platform: settings.platform.clone() };
+        let wanted = WarmImage { name: image.to_string(), platform: platform.clone() };
         let outcome = Mutex::new(Err("it was not fetched".to_owned()));
         warm(gateway, &wanted, |message| match message {
             WarmMessage::Done { fetched } => *outcome.lock() = Ok(fetched),
