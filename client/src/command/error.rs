@@ -81,7 +81,7 @@ pub enum CommandError {
     WarmInterrupted,
     #[error(transparent)]
     Images(#[from] ImageListError),
-    #[error("nothing can be kept on this machine: {0} (cache_size)")]
+    #[error("nothing can be kept: {0}")]
     NothingKept(String),
     #[error("not kept: {}", .0.join(", "))]
     NotWarmed(Vec<String>),

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 const FILE_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the start waits for a cache directory that the client before still has.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { serving, connection, ready_file, log } = arguments;

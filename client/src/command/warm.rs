@@ -3,6 +3,7 @@
 //! A running client does the work, if there is one: the layers are its own.
 
 use super::error::CommandError;
+use super::run::LOCK_TIMEOUT;
 use crate::local_api;
 use crate::logins::Logins;
 use crate::pull::{Connection, Progress};
@@ -73,13 +74,13 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
         let given = GivenSettings::of(&flags, &config);
         let connect = async {
             let found = Connection::find(local_api::socket_candidates(), given, config).await?;
-            Ok::<_, CommandError>(found.keeping(blobs).with_logins(Logins::open(logins)))
+            Ok::<_, CommandError>(found.keeping(blobs, LOCK_TIMEOUT).with_logins(Logins::open(logins)))
         };
         let connection = tokio::select! {
             connection = connect => connection?,
             () = shutdown.drain.cancelled() => return Err(CommandError::Interrupted),
         };
-        let platform = platform.unwrap_or_else(Platform::local);
+        let platform = platform.unwrap_or_else(Platform::local).to_string();
         let all = warm_all(&images, &platform, between, &connection, &progress);
         let outcome = tokio::select! {
             outcome = all => outcome,
@@ -96,7 +97,7 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
 /// One after the other, since one uses the whole path.
 async fn warm_all(
     images: &[ImageName],
-    platform: &Platform,
+    platform: &str,
     between: Option<DailyWindow>,
     connection: &Connection,
     progress: &Progress,
@@ -104,7 +105,7 @@ async fn warm_all(
     progress.print(&format!("fetching through {}", connection.description()));
     let mut failed = Vec::new();
     for image in images {
-        let wanted = WarmImage { name: image.to_string(), platform: platform.clone() };
+        let wanted = WarmImage { name: image.to_string(), platform: platform.to_owned() };
         loop {
             let warming = warm_one(image, &wanted, connection, progress);
             let Some(between) = between else {

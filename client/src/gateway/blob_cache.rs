@@ -24,7 +24,7 @@ impl BlobCache {
     #[must_use]
     pub fn open(cache: Option<&Path>, settings: BlobSettings, patience: Duration) -> Self {
         let Some(cache) = cache else { return Self::off("there is no cache directory") };
-        let Some(limits) = settings.limits else { return Self::off("its size is 0") };
+        let Some(limits) = settings.limits else { return Self::off("cache_size is 0") };
         let directory = cache.join(BLOBS);
         match BlobStore::open_in(&directory, limits, patience) {
             Ok(store) => {

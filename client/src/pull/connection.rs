@@ -58,13 +58,14 @@ impl Connection {
         Ok(Self { tunnel, gateway, waits: watch::Sender::default() })
     }
 
-    /// The same, which keeps layers on the disk, unless a running client does.
+    /// The same, which keeps layers on the disk, unless a running client does. Waits so long for a client that still has the
+    /// directory, perhaps because it ends.
     #[must_use]
-    pub fn keeping(mut self, settings: BlobSettings) -> Self {
+    pub fn keeping(mut self, settings: BlobSettings, patience: Duration) -> Self {
         if self.gateway.running_client().is_none() {
             let cache = self.tunnel.config().cache;
             self.gateway =
-                self.gateway.with_blob_cache(BlobCache::open(cache.as_deref(), settings, Duration::ZERO));
+                self.gateway.with_blob_cache(BlobCache::open(cache.as_deref(), settings, patience));
         }
         self
     }

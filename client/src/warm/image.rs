@@ -11,7 +11,7 @@ use docxy_protocol::fault::Fault;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::manifest::Descriptor;
 use docxy_protocol::name::Digest;
-use docxy_protocol::platform::{self, Platform};
+use docxy_protocol::platform::Platform;
 use docxy_protocol::request::Request;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, empty, iter};
 use http::{Response, StatusCode};
@@ -31,8 +31,7 @@ pub(crate) struct WarmImage {
     /// Its name, as a user writes it.
     pub(crate) name: String,
     /// The platform of a multi-platform image.
-    #[serde(with = "platform::text")]
-    pub(crate) platform: Platform,
+    pub(crate) platform: String,
 }
 
 /// What happens to it.
@@ -82,9 +81,11 @@ impl RegistryClient for &Registries<'_> {
 
 /// Brings an image to the disk. Calls `tell` with what happens; the last message is `Done`, `Failed` or `Off`.
 pub(crate) async fn warm(gateway: &Gateway, wanted: &WarmImage, tell: impl Fn(WarmMessage) + Sync) {
-    let image: ImageName = match wanted.name.parse() {
-        Ok(image) => image,
-        Err(error) => return tell(WarmMessage::Failed(error.to_string())),
+    let named = wanted.name.parse::<ImageName>().map_err(|error| error.to_string());
+    let platform = wanted.platform.parse::<Platform>().map_err(|error| error.to_string());
+    let (image, platform) = match (named, platform) {
+        (Ok(image), Ok(platform)) => (image, platform),
+        (Err(error), _) | (_, Err(error)) => return tell(WarmMessage::Failed(error)),
     };
     let store = match gateway.blob_store() {
         Ok(store) => store,
@@ -95,11 +96,11 @@ pub(crate) async fn warm(gateway: &Gateway, wanted: &WarmImage, tell: impl Fn(Wa
     }
     let room = store.state().bytes_max;
     // What everybody may see is kept, so it is requested as everybody, if that succeeds.
-    let mut outcome = keep(gateway, &image, wanted, None, room, &tell).await;
+    let mut outcome = keep(gateway, &image, &platform, None, room, &tell).await;
     if outcome.as_ref().is_err_and(may_need_login)
         && let Some(login) = gateway.login(&image.registry).await
     {
-        outcome = keep(gateway, &image, wanted, Some(login), room, &tell).await;
+        outcome = keep(gateway, &image, &platform, Some(login), room, &tell).await;
     }
     tell(match outcome {
         Ok(fetched) => WarmMessage::Done { fetched },
@@ -122,13 +123,13 @@ const fn may_need_login(error: &WarmError) -> bool {
 async fn keep(
     gateway: &Gateway,
     image: &ImageName,
-    wanted: &WarmImage,
+    platform: &Platform,
     login: Option<Login>,
     room: u64,
     tell: &(impl Fn(WarmMessage) + Sync),
 ) -> Result<u64, WarmError> {
     let registries = Registries(gateway);
-    let source = |login| ImageSource::new(&registries, image, Some(wanted.platform.clone()), login);
+    let source = |login| ImageSource::new(&registries, image, Some(platform.clone()), login);
     let public = source(None);
     let own = login.map(|login| source(Some(login)));
     let (digest, selected) = own.as_ref().unwrap_or(&public).select().await?;
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_call_and_its_messages_cross_the_socket() {
-        let wanted = WarmImage { name: "alpine".into(), platform: "linux/arm64".parse().unwrap() };
+        let wanted = WarmImage { name: "alpine".into(), platform: "linux/arm64".into() };
         let (found, _): (WarmImage, _) = frame::decode_prefix(&frame::encode(&wanted).unwrap()).unwrap();
         assert_eq!((found.name, found.platform), (wanted.name, wanted.platform));
         let digest = format!("sha256:{}", "0a".repeat(32)).parse().unwrap();

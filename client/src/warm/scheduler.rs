@@ -113,7 +113,7 @@ async fn fetch_all(gateway: &Gateway, settings: &WarmSettings) -> bool {
         Err(_) => return false,
     };
     let (mut kept, mut fetched) = (0, 0);
-    let platform = settings.platform.clone().unwrap_or_else(Platform::local);
+    let platform = settings.platform.clone().unwrap_or_else(Platform::local).to_string();
     for image in &images {
         let wanted = WarmImage { name: image.to_string(), platform: platform.clone() };
         let outcome = Mutex::new(Err("it was not fetched".to_owned()));
