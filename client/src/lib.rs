@@ -46,5 +46,6 @@ pub mod settings;
 pub mod status;
 pub mod transfer;
 pub mod tunnel;
+pub mod warm;
 
 use metadata::{cache, challenge, prefetch, rate_limit};

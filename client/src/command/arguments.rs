@@ -8,6 +8,7 @@ use super::error::MISPLACED_LINK;
 use super::links::NamedServer;
 use super::service::ServiceArguments;
 use super::status::StatusArguments;
+use super::warm::WarmArguments;
 use crate::engine_config::engines::{ENGINES, Engine};
 use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
@@ -56,6 +57,7 @@ pub(super) enum Command {
     Logout(LogoutArguments),
     Run(RunArguments),
     Pull(PullArguments),
+    Warm(WarmArguments),
     Setup(SetupArguments),
     Cache(CacheArguments),
     Doctor(DoctorArguments),
@@ -177,7 +179,7 @@ pub(super) struct LogoutArguments {
 /// through a private socket: client.sock in $RUNTIME_DIRECTORY, or where the log says. The first signal lets running responses finish, the
 /// second one ends them.
 ///
-/// A change of the links, by `join` or `links`, takes effect at once. SIGHUP reads the config file and the links again, and applies hosts, patience, log, links, congestion,
+/// A change of the links, by `join` or `links`, takes effect at once. SIGHUP reads the config file and the links again, and applies hosts, patience, log, warm, links, congestion,
 /// max_rate, leg and proxy. Links that have changed are dialed again, all if one of the last four has, and pulls
 /// continue over the new connections. A file that is not valid changes nothing. listen, cache and cache_size need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use docxy_host::blob_store::{BlobLimits, BlobOwner, BlobStore, ListedBlob, Prune, Pruned, VerifyReport};
 use docxy_host::byte_size::ByteSize;
 use docxy_host::terminal::{print, print_note};
+use docxy_protocol::name::Registry;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -64,10 +65,7 @@ enum CacheCommand {
 pub(super) fn cache(arguments: CacheArguments, flags: Flags) -> Result<(), CommandError> {
     let CacheArguments { command, json, cache } = arguments;
     let connection = ConnectionFlags { cache, ..ConnectionFlags::default() };
-    let flags = Flags { connection, ..flags };
-    let settings = ConnectionSettings::without_links(&flags)?;
-    let given = GivenSettings::cache(&flags, &settings.tunnel);
-    let target = Target { directory: settings.cache.map(|cache| cache.join(BLOBS)), given };
+    let target = Target::of(&Flags { connection, ..flags }, true)?;
     match command.unwrap_or(CacheCommand::List) {
         CacheCommand::List => list(&target, json),
         CacheCommand::Prune { keep, unused_for } => {
@@ -82,9 +80,24 @@ pub(super) fn cache(arguments: CacheArguments, flags: Flags) -> Result<(), Comma
 struct Target {
     directory: Option<PathBuf>,
     given: GivenSettings,
+    /// Whether it says whose cache it is, and whether there is one.
+    has_notes: bool,
+}
+
+/// Removes what is kept of a registry's private layers, whose user has logged out.
+pub(super) fn remove_private(registry: &Registry, flags: &Flags) -> Result<(), CommandError> {
+    let done = Target::of(flags, false)?.perform(CacheCall::RemovePrivate(registry.clone()), drop);
+    // A client that keeps no layers keeps no private ones.
+    if matches!(done, Err(CommandError::NoCache(_))) { Ok(()) } else { done }
 }
 
 impl Target {
+    fn of(flags: &Flags, has_notes: bool) -> Result<Self, CommandError> {
+        let settings = ConnectionSettings::without_links(flags)?;
+        let given = GivenSettings::cache(flags, &settings.tunnel);
+        Ok(Self { directory: settings.cache.map(|cache| cache.join(BLOBS)), given, has_notes })
+    }
+
     /// Lets the running client do it, else does it in the directory.
     fn perform(&self, call: CacheCall, mut tell: impl FnMut(CacheMessage)) -> Result<(), CommandError> {
         let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Start)?;
@@ -100,13 +113,15 @@ impl Target {
             answered.map_err(|_| CommandError::RunningClientLost)?;
             return off.map_or(Ok(()), |reason| Err(CommandError::NoCache(reason)));
         }
-        if local_api::system_client_runs() {
+        if self.has_notes && local_api::system_client_runs() {
             print_note(
                 "this is the cache of this user; for that of the system's client: sudo docxy-client cache",
             );
         }
         let Some(directory) = self.directory.as_deref().filter(|directory| directory.exists()) else {
-            print_note("nothing is kept here");
+            if self.has_notes {
+                print_note("nothing is kept here");
+            }
             return Ok(());
         };
         let store = BlobStore::open(directory, NO_LIMITS)?;

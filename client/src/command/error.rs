@@ -8,6 +8,7 @@ use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};
 use crate::status::NotRunning;
+use crate::warm::ImageListError;
 use docxy_host::blob_store::OpenError;
 use docxy_host::service::ServiceError;
 use docxy_protocol::link::find_link;
@@ -75,13 +76,22 @@ pub enum CommandError {
     /// By a signal.
     #[error("interrupted; nothing was stored")]
     Interrupted,
+    /// By a signal.
+    #[error("interrupted; what has arrived is kept")]
+    WarmInterrupted,
+    #[error(transparent)]
+    Images(#[from] ImageListError),
+    #[error("nothing can be kept: {0}")]
+    NothingKept(String),
+    #[error("not kept: {}", .0.join(", "))]
+    NotWarmed(Vec<String>),
 }
 
 impl CommandError {
     /// The exit code: that of shells for a program that a signal has ended, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Interrupted) { 130 } else { 1 }
+        if matches!(self, Self::Interrupted | Self::WarmInterrupted) { 130 } else { 1 }
     }
 
     /// The text for the user. A link that was typed where a name or a path belongs is not quoted.

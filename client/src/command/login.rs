@@ -4,6 +4,7 @@
 //! one as an argument.
 
 use super::arguments::{LoginArguments, LogoutArguments};
+use super::cache;
 use super::error::CommandError;
 use super::join::running_process;
 use crate::local_api;
@@ -134,10 +135,11 @@ pub(super) fn logout(arguments: &LogoutArguments, flags: &Flags) -> Result<(), C
     // First the file: a helper that fails must not keep the login in use.
     let removed = logins::change(&file, |all| all.remove(registry)).map_err(LoginError::from)?;
     print_note(&format!("logged out of {registry}{of_system}"));
+    let kept = cache::remove_private(registry, flags);
     if let Some(StoredLogin::Helper { helper, key, own: true }) = removed {
         runtime.block_on(helper.erase(&key)).map_err(LoginError::from)?;
     }
-    Ok(())
+    kept
 }
 
 /// Whether a client runs here that does not read this user's logins.

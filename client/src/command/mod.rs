@@ -18,6 +18,7 @@ mod standing;
 mod status;
 mod status_report;
 mod status_view;
+mod warm;
 
 pub use arguments::Arguments;
 pub use error::CommandError;
@@ -45,6 +46,7 @@ impl Arguments {
             Command::Logout(arguments) => login::logout(&arguments, &flags),
             Command::Run(arguments) => run::run(arguments, flags),
             Command::Pull(arguments) => pull::pull(arguments, flags),
+            Command::Warm(arguments) => warm::warm(arguments, flags),
             Command::Setup(arguments) => setup::setup(arguments, &flags),
             Command::Cache(arguments) => cache::cache(arguments, flags),
             Command::Doctor(arguments) => doctor::doctor(arguments, flags),

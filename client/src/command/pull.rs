@@ -17,6 +17,7 @@ use docxy_protocol::image_name::ImageName;
 use docxy_protocol::secret::Secret;
 use http::StatusCode;
 use std::path::PathBuf;
+use std::time::Duration;
 use tracing::Level;
 
 /// The variable with the password of `--creds`.
@@ -46,7 +47,7 @@ pub(super) fn pull(arguments: PullArguments, flags: Flags) -> Result<(), Command
         let shutdown = Shutdown::of_command().map_err(CommandError::Start)?;
         let given = GivenSettings::of(&flags, &config);
         let connection = tokio::select! {
-            found = Connection::find(local_api::socket_candidates(), given, config) => found?.keeping(blobs),
+            found = Connection::find(local_api::socket_candidates(), given, config) => found?.keeping(blobs, Duration::ZERO),
             () = shutdown.drain.cancelled() => return Err(CommandError::Interrupted),
         };
         progress.print(&format!("connecting through {}", connection.description()));

@@ -7,11 +7,13 @@ use crate::frontend::{AllowedHosts, AllowedNetworks};
 use crate::gateway::Gateway;
 use crate::settings::{Flags, LinksError, Settings, read_links_in_use};
 use crate::tunnel::{JoinedLink, Tunnel, TunnelConfig};
+use crate::warm::WarmSettings;
 use docxy_host::file_fingerprint::{Fingerprint, POLL_INTERVAL};
 use docxy_host::logging::LogHandle;
 use docxy_host::signals::reload::{load_or_log, warn_if_changed};
 use std::path::PathBuf;
 use tokio::signal::unix::Signal;
+use tokio::sync::watch;
 
 /// Where the settings are applied.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Reload {
     pub(super) networks: AllowedNetworks,
     pub(super) gateway: Gateway,
     pub(super) tunnel: Tunnel,
+    pub(super) warm: watch::Sender<Option<WarmSettings>>,
 }
 
 impl Reload {
@@ -52,6 +55,7 @@ impl Reload {
         *self.hosts.write() = new.hosts.clone();
         *self.networks.write() = new.networks.clone();
         self.gateway.set_stall_timeout(new.stall_timeout);
+        self.warm.send_replace(new.warm.clone());
         let tunnel_changed = self.tunnel.set(new.tunnel.clone());
         tracing::info!(
             servers = new.tunnel.links.len(),

@@ -22,9 +22,13 @@ use docxy_host::signals::Signals;
 use docxy_host::signals::shutdown::Shutdown;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long the shutdown waits for file operations: a settings file may be on a disk that does not respond.
 const FILE_TASKS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the start waits for a cache directory that the client before still has.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandError> {
     let RunArguments { serving, connection, ready_file, log } = arguments;
@@ -45,7 +49,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         tokio::spawn(tunnel.clone().measure());
         let metadata = Metadata::open(settings.cache.as_deref());
         let logins = Logins::open(settings.logins.clone());
-        let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs);
+        let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs, LOCK_TIMEOUT);
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata)
             .with_logins(logins)
             .with_blob_cache(blob_cache.clone());
@@ -62,8 +66,10 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             networks: networks.clone(),
             log: log.clone(),
         };
+        let (warm, warm_settings) = watch::channel(settings.warm.clone());
+        tokio::spawn(crate::warm::run(gateway.clone(), warm_settings, settings.cache.clone()));
         let reload =
-            Reload { settings, log, hosts, networks, gateway: gateway.clone(), tunnel: tunnel.clone() };
+            Reload { settings, log, hosts, networks, gateway: gateway.clone(), tunnel: tunnel.clone(), warm };
         tokio::spawn(reload.run(signals.reload, flags));
         let announce = |addresses: Vec<SocketAddr>| {
             for address in &addresses {

@@ -4,6 +4,7 @@ use crate::gateway::{Gateway, Transfer, TransferEvent};
 use crate::local_api::{
     ALIVE_INTERVAL, CacheCall, CacheMessage, Call, Message, Operation, VERSION, VERSION_FIELD,
 };
+use crate::warm::{self, WarmImage};
 use bytes::Bytes;
 use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::Fault;
@@ -20,6 +21,7 @@ use std::ops::ControlFlow;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The body of a response.
 pub(super) type Messages = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -85,6 +87,7 @@ fn serve(gateway: Gateway, operation: Operation) -> BoxStream<'static, Bytes> {
         Operation::Check => iter([]).boxed(),
         Operation::Registries => iter([message(&Message::Registries(gateway.served_registries()))]).boxed(),
         Operation::Cache(call) => cache(gateway.blob_store(), call),
+        Operation::Warm(image) => warm(gateway, image),
         Operation::Send(request) => {
             let guard = gateway.begin_own(&request);
             let reasons = Box::pin(guard.wait_reasons());
@@ -123,6 +126,21 @@ fn cache(store: Result<BlobStore, String>, call: CacheCall) -> BoxStream<'static
         });
     });
     unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))).chain(end).boxed()
+}
+
+/// The messages about an image that is brought to the disk, until the command ends.
+fn warm(gateway: Gateway, image: WarmImage) -> BoxStream<'static, Bytes> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        // The command is on this machine. If it does not read, there is a message for each 256 KiB.
+        let tell = |part| drop(sender.send(message(&Message::Warm(part))));
+        warm::warm(&gateway, &image, tell).await;
+    }));
+    let end = once(async { message(&Message::End) });
+    let messages = unfold((receiver, task), async |(mut receiver, task)| {
+        Some((receiver.recv().await?, (receiver, task)))
+    });
+    messages.chain(end).boxed()
 }
 
 /// The messages of a response.

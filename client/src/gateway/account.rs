@@ -9,6 +9,7 @@ use crate::transfer::Transfer;
 use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::Fault;
+use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Operation, Request};
 use http::{Response, StatusCode};
 use std::time::Duration;
@@ -68,6 +69,11 @@ impl Gateway {
         let retry_after = self.logins.pause(&login);
         response.extensions_mut().insert(UsedAccount { user: login.user, retry_after });
         Ok(response)
+    }
+
+    /// The login of this user for a registry, unless that has refused it lately.
+    pub(crate) async fn login(&self, registry: &Registry) -> Option<Login> {
+        self.logins.get(registry).await.filter(|login| self.logins.pause(login).is_none())
     }
 
     /// The response to a request with this login. `None` if it is refused, or was a while ago.

@@ -27,15 +27,16 @@ struct Off {
 }
 
 impl BlobCache {
-    /// Those of this cache directory. Lists the files, and so blocks.
+    /// Those of this cache directory. Waits so long for a process that still has it, perhaps because it ends. Lists the files,
+    /// and so blocks.
     #[must_use]
-    pub fn open(cache: Option<&Path>, settings: BlobSettings) -> Self {
+    pub fn open(cache: Option<&Path>, settings: BlobSettings, patience: Duration) -> Self {
         let Some(cache) = cache else { return Self::off("there is no cache directory") };
         let Some(limits) = settings.limits else {
-            return Self(Err(Off { reason: "its size is 0".to_owned(), is_wanted: true }));
+            return Self(Err(Off { reason: "cache_size is 0".to_owned(), is_wanted: true }));
         };
         let directory = cache.join(BLOBS);
-        match BlobStore::open(&directory, limits) {
+        match BlobStore::open_in(&directory, limits, patience) {
             Ok(store) => {
                 Self(Ok((SharedBlobs::new(store, settings.keeps_private, settings.public_for), directory)))
             }
@@ -66,7 +67,8 @@ impl BlobCache {
         if let Ok((blobs, _)) = &self.0
             && !blobs.keeps_private()
         {
-            blobs.store().remove_private(|_, _| true).await;
+            let store = blobs.store().clone();
+            let _ = tokio::task::spawn_blocking(move || store.remove_private(|_, _| true)).await;
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) use account::UsedAccount;
 pub use blob_cache::BlobCache;
 pub use credential_use::TokenKind;
 pub use engine::Engine;
+pub(crate) use keep_blob::KeepError;
 pub use report::{LineState, ServerReport, SessionState, TunnelState};
 pub use response_deadline::ResponseDeadline;
 
@@ -20,6 +21,7 @@ mod blob_cache;
 mod credential_use;
 mod engine;
 mod forward;
+mod keep_blob;
 mod metrics;
 mod observe;
 mod private_repositories;
@@ -61,6 +63,9 @@ const OWN_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What pulls without an engine.
 const OWN_NAME: &str = "docxy-client pull";
+
+/// What pulls before an engine does.
+const BACKGROUND_NAME: &str = "docxy-client warm";
 
 /// Sends requests to the registries. Clones share everything.
 #[derive(Debug, Clone)]
@@ -129,6 +134,11 @@ impl Gateway {
     /// known.
     pub(crate) fn prefer(&self, server: Option<&str>) -> bool {
         self.context.tunnel.prefer(server)
+    }
+
+    /// Writes what is not in the files yet.
+    pub(crate) async fn close_blobs(&self) {
+        self.blob_cache.close().await;
     }
 
     /// The blobs on the disk, or why there are none.
@@ -258,7 +268,8 @@ impl Gateway {
 
     /// Lists a request of this program itself.
     pub(crate) fn begin_own(&self, request: &Request) -> TransferGuard {
-        self.context.registry.begin(request, Some(OWN_NAME))
+        let name = if request.is_in_background() { BACKGROUND_NAME } else { OWN_NAME };
+        self.context.registry.begin(request, Some(name))
     }
 
     /// The same for a request that is listed already.
@@ -286,8 +297,11 @@ impl Gateway {
             return self.send_blob(blobs, request, deadline, guard).await;
         }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
-        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
-            // They would have no place.
+        let is_in_background = request.is_in_background();
+        if let Some(hint) = &mut request.prefetch
+            && (self.context.blobs.is_none() || is_in_background)
+        {
+            // They would have no place, or come before what somebody waits for.
             hint.layer_segments = 0;
         }
         self.forward(request, deadline, guard).await

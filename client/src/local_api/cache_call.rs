@@ -1,6 +1,7 @@
 //! What `docxy-client cache` does to the blobs on the disk: by itself, or by the running client that has them.
 
 use docxy_host::blob_store::{BlobStore, ListedBlob, Prune, Pruned, VerifyReport};
+use docxy_protocol::name::Registry;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
@@ -11,12 +12,14 @@ const LISTED_MAX: usize = 32;
 const PROGRESS_BYTES: u64 = 16 << 20;
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum CacheCall {
     /// List all.
     List,
     /// Remove those that are not in use.
     Prune(Prune),
+    /// Remove what is private at this registry, even if it is in use.
+    RemovePrivate(Registry),
     /// Check all.
     Verify,
 }
@@ -46,6 +49,10 @@ impl CacheCall {
                     listed.chunks(LISTED_MAX).try_for_each(|some| tell(CacheMessage::Listed(some.to_vec())));
             }
             Self::Prune(prune) => drop(tell(CacheMessage::Pruned(store.prune(prune)))),
+            Self::RemovePrivate(of) => {
+                let blobs = store.remove_private(|registry, _| *registry == of);
+                let _ = tell(CacheMessage::Pruned(Pruned { blobs, ..Pruned::default() }));
+            }
             Self::Verify => {
                 let mut told = 0;
                 let report = store.verify(|done, all| {

@@ -13,6 +13,7 @@ pub(crate) use cache_call::{CacheCall, CacheMessage};
 pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
+use crate::warm::{WarmImage, WarmMessage};
 use docxy_host::directories::CLIENT_RUNTIME;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
@@ -90,6 +91,8 @@ pub(crate) enum Operation {
     Blob(Request, Range<u64>),
     /// Something with the blobs on the disk.
     Cache(CacheCall),
+    /// Bring this image to the disk.
+    Warm(WarmImage),
 }
 
 /// A part of the response to a call.
@@ -101,6 +104,8 @@ pub(crate) enum Message {
     Registries(Vec<Registry>),
     /// A part of the response to [`Operation::Cache`], which ends with [`Message::End`].
     Cache(CacheMessage),
+    /// A part of the response to [`Operation::Warm`], which ends with [`Message::End`].
+    Warm(WarmMessage),
     /// So many bytes of the body follow.
     Bytes(u32),
     /// Why the response or its body waits, or that it continues.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::exchange::ExchangeError;
 use crate::settings::GivenSettings;
+use crate::warm::{WarmImage, WarmMessage};
 use bytes::{Bytes, BytesMut};
 use docxy_host::private_socket;
 use docxy_protocol::frame;
@@ -115,6 +116,25 @@ impl RunningClient {
         loop {
             match body.message(drop).await? {
                 Message::Cache(message) => tell(message),
+                Message::End => return Ok(()),
+                _ => return Err(lost(UNEXPECTED)),
+            }
+        }
+    }
+
+    /// Brings an image to its disk. Calls `tell` with what happens.
+    ///
+    /// # Errors
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended.
+    pub(crate) async fn warm(
+        &self,
+        image: WarmImage,
+        mut tell: impl FnMut(WarmMessage),
+    ) -> Result<(), ExchangeError> {
+        let mut body = self.call(Operation::Warm(image)).await.map_err(lost)?;
+        loop {
+            match body.message(drop).await? {
+                Message::Warm(message) => tell(message),
                 Message::End => return Ok(()),
                 _ => return Err(lost(UNEXPECTED)),
             }

@@ -6,10 +6,12 @@ use super::image_source::{BlobEvents, RegistryClient};
 use crate::exchange::ExchangeError;
 use crate::gateway::{BlobCache, Gateway};
 use crate::local_api::{RunningClient, is_closed};
+use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::settings::{BlobSettings, DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::transfer::Transfer;
 use crate::tunnel::{Tunnel, TunnelConfig};
+use crate::warm::{WarmImage, WarmMessage, warm};
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;
@@ -18,9 +20,11 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{Stream, StreamExt as _, TryStreamExt as _, try_unfold};
 use http::Response;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// A way to the registries.
@@ -54,14 +58,40 @@ impl Connection {
         Ok(Self { tunnel, gateway, waits: watch::Sender::default() })
     }
 
-    /// The same, which keeps layers on the disk, unless a running client does.
+    /// The same, which keeps layers on the disk, unless a running client does. Waits so long for a client that still has the
+    /// directory, perhaps because it ends.
     #[must_use]
-    pub fn keeping(mut self, settings: BlobSettings) -> Self {
+    pub fn keeping(mut self, settings: BlobSettings, patience: Duration) -> Self {
         if self.gateway.running_client().is_none() {
             let cache = self.tunnel.config().cache;
-            self.gateway = self.gateway.with_blob_cache(BlobCache::open(cache.as_deref(), settings));
+            self.gateway =
+                self.gateway.with_blob_cache(BlobCache::open(cache.as_deref(), settings, patience));
         }
         self
+    }
+
+    /// The same with these logins, unless a running client uses its own.
+    #[must_use]
+    pub fn with_logins(mut self, logins: Logins) -> Self {
+        self.gateway = self.gateway.with_logins(logins);
+        self
+    }
+
+    /// Brings an image to the disk: that of the running client, or its own. Calls `tell` with what happens.
+    ///
+    /// # Errors
+    /// [`ExchangeError::RunningClientLost`] if the running client has ended.
+    pub(crate) async fn warm(
+        &self,
+        image: &WarmImage,
+        tell: impl FnMut(WarmMessage) + Send,
+    ) -> Result<(), ExchangeError> {
+        if let Some(running) = self.gateway.running_client() {
+            return running.warm(image.clone(), tell).await;
+        }
+        let tell = Mutex::new(tell);
+        warm(&self.gateway, image, |message| tell.lock()(message)).await;
+        Ok(())
     }
 
     /// What the requests go through, for the user.
@@ -108,6 +138,7 @@ impl Connection {
     /// Closes its own tunnel.
     pub async fn close(&self) {
         self.tunnel.close().await;
+        self.gateway.close_blobs().await;
     }
 }
 
@@ -142,7 +173,7 @@ async fn send_beside(
 }
 
 /// A body, up to the first bytes after [`MANIFEST_BYTES_MAX`]: whoever asks refuses more.
-async fn manifest_bytes<E>(chunks: impl Stream<Item = Result<Bytes, E>>) -> Result<Bytes, E> {
+pub(crate) async fn manifest_bytes<E>(chunks: impl Stream<Item = Result<Bytes, E>>) -> Result<Bytes, E> {
     let (mut bytes, mut chunks) = (BytesMut::new(), pin!(chunks));
     while bytes.len() <= MANIFEST_BYTES_MAX
         && let Some(chunk) = chunks.try_next().await?

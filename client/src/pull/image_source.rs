@@ -27,10 +27,10 @@ use std::fmt::Display;
 const WITH_AN_ACCOUNT: &str = "docxy-client login, or docxy-client pull --creds USER";
 
 /// The bytes of a blob, from its first to its last, and why they wait.
-pub(super) type BlobEvents<'a> = BoxStream<'a, Result<TransferEvent, Fault>>;
+pub(crate) type BlobEvents<'a> = BoxStream<'a, Result<TransferEvent, Fault>>;
 
 /// Sends requests to a registry: a connection, or a fake in tests.
-pub(super) trait RegistryClient: Sync {
+pub(crate) trait RegistryClient: Sync {
     /// Sends one request, and returns the response. Of a body with more than [`MANIFEST_BYTES_MAX`] bytes, not all.
     fn send(&self, request: Request) -> impl Future<Output = Result<Response<Bytes>, Fault>> + Send;
 
@@ -39,7 +39,7 @@ pub(super) trait RegistryClient: Sync {
 }
 
 /// The repository of an image.
-pub(super) struct ImageSource<'a, A> {
+pub(crate) struct ImageSource<'a, A> {
     client: A,
     image: &'a ImageName,
     /// The platform that is pulled.
@@ -57,13 +57,21 @@ pub(super) struct VerifiedManifest {
 
 impl<'a, A: RegistryClient> ImageSource<'a, A> {
     /// The repository of an image, for this platform, or that of this machine, as this account sees it.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: A,
         image: &'a ImageName,
         platform: Option<Platform>,
         login: Option<Login>,
     ) -> Self {
         Self { client, image, platform: platform.unwrap_or_else(Platform::local), login }
+    }
+
+    pub(super) const fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    pub(super) const fn reference(&self) -> &Reference {
+        &self.image.reference
     }
 
     /// A manifest, by tag or by digest.
@@ -109,12 +117,17 @@ impl<'a, A: RegistryClient> ImageSource<'a, A> {
 
     /// The content of a blob.
     pub(super) fn blob(&self, blob: &Descriptor) -> BlobEvents<'_> {
+        self.client.blob(self.blob_request(blob), blob.size)
+    }
+
+    /// The request for a blob.
+    pub(crate) fn blob_request(&self, blob: &Descriptor) -> Request {
         let operation = Operation::Blob {
             repository: self.image.repository.clone(),
             digest: blob.digest.clone(),
             method: Method::Get,
         };
-        self.client.blob(self.request(operation, None), blob.size)
+        self.request(operation, None)
     }
 
     fn refused(&self, what: String, response: &Response<Bytes>) -> PullError {

@@ -18,12 +18,12 @@ pub(super) struct File {
 }
 
 /// The manifest of the image, as it was received.
-pub(super) struct RootManifest {
+pub(crate) struct RootManifest {
     pub(super) digest: Digest,
     pub(super) bytes: Bytes,
-    pub(super) manifest: ImageManifest,
+    pub(crate) manifest: ImageManifest,
     /// Its platform in the index, if there is one.
-    pub(super) platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
 }
 
 /// The path of a blob in a layout.

@@ -12,19 +12,22 @@ mod image_source;
 mod layout;
 mod progress;
 mod run;
+mod selected_image;
 mod staged_image;
 mod tar_plan;
 
 pub use connection::Connection;
+pub(crate) use connection::manifest_bytes;
 pub use destination::{Destination, DestinationError, default_name};
 pub use error::PullError;
+pub(crate) use image_source::{BlobEvents, ImageSource, RegistryClient};
 pub use progress::Progress;
+pub(crate) use selected_image::blobs;
 
 use docxy_protocol::authorization::Login;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
-use image_source::ImageSource;
 use run::Pull;
 
 /// What to fetch, and where to.

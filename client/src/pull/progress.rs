@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// Starts the total bar for this many bytes.
-    pub(super) fn begin(&self, bytes: u64) {
+    pub(crate) fn begin(&self, bytes: u64) {
         self.all.add(self.total.clone()).set_style(style(TOTAL_TEMPLATE));
         self.total.set_length(bytes);
         // The wait before the start does not count for the rate.
@@ -92,9 +92,19 @@ impl Progress {
         BlobProgress { progress: self, name, size, interruption: None, began: Instant::now(), bar }
     }
 
+    /// So many bytes of all are here.
+    pub(crate) fn reach(&self, bytes: u64) {
+        self.total.set_position(bytes);
+    }
+
+    /// Ends the total bar.
+    pub(crate) fn remove_total(&self) {
+        self.all.remove(&self.total);
+    }
+
     /// All bytes were received in this time.
     pub(super) fn end(&self, bytes: u64, time: Duration) {
-        self.all.remove(&self.total);
+        self.remove_total();
         self.print(&format!("done: {}", amount(bytes, time)));
     }
 }

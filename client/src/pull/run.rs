@@ -3,27 +3,22 @@
 use super::PullRequest;
 use super::blob::download;
 use super::error::PullError;
-use super::image_source::{ImageSource, RegistryClient, VerifiedManifest, check};
+use super::image_source::{ImageSource, RegistryClient};
 use super::layout::{self, RootManifest};
 use super::progress::Progress;
+use super::selected_image;
 use super::staged_image::{EntryWriter, StagedImage};
 use super::tar_plan::TarEntry;
-use docxy_protocol::manifest::{Descriptor, ImageManifest, Manifest};
-use docxy_protocol::name::{Digest, Reference};
+use docxy_protocol::manifest::Descriptor;
+use docxy_protocol::name::Digest;
 use docxy_protocol::platform::Platform;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use indicatif::BinaryBytes;
-use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
 /// Maximum number of concurrent downloads. One uses the path; the others use its idle times.
 const CONCURRENT_BLOBS: usize = 4;
-
-/// Maximum number of indexes that are read for one image, and of their bytes. Real ones are at most one in another; with
-/// this, a hostile registry keeps a pull busy for minutes and not for ever.
-const INDEXES_MAX: usize = 1000;
-const INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Maximum number of bytes of a config that are parsed. Real ones have a few thousand.
 const IMAGE_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -37,10 +32,8 @@ pub(super) struct Pull<'a, A> {
 
 impl<A: RegistryClient> Pull<'_, A> {
     pub(super) async fn run(&self) -> Result<Digest, PullError> {
-        let top = self.source.manifest(&self.pull_request.image.reference).await?;
-        let asked_for = top.digest.clone();
-        let image = self.resolve(top).await?;
-        let mut blobs = blobs(&image.manifest);
+        let (asked_for, image) = self.source.select().await?;
+        let mut blobs = selected_image::blobs(&image.manifest);
         let bytes = blobs.iter().map(|(_, blob)| blob.size).sum();
         self.announce(&image, bytes);
         let began = Instant::now();
@@ -62,46 +55,6 @@ impl<A: RegistryClient> Pull<'_, A> {
         staged.publish(&self.pull_request.destination)?;
         self.progress.end(bytes, began.elapsed());
         Ok(asked_for)
-    }
-
-    /// The image for the platform, which an index names, or an index in that index. A direct match comes first;
-    /// then the nested indexes without a platform are searched in order.
-    async fn resolve(&self, top: VerifiedManifest) -> Result<RootManifest, PullError> {
-        let (mut verified, mut chosen) = (top, None);
-        let wanted = self.pull_request.platform.clone().unwrap_or_else(Platform::local);
-        let (mut offered, mut nested, mut read) = (Vec::new(), VecDeque::new(), 0);
-        for _ in 0..INDEXES_MAX {
-            let VerifiedManifest { digest, bytes, manifest } = verified;
-            read += bytes.len();
-            if read > INDEX_BYTES_MAX {
-                break;
-            }
-            let entry = match manifest {
-                Manifest::Image(manifest) => {
-                    let platform = chosen.and_then(|entry: Descriptor| entry.platform);
-                    return Ok(RootManifest { digest, bytes, manifest, platform });
-                }
-                Manifest::Index(entries) => match wanted.choose(&entries) {
-                    Ok(entry) => entry.clone(),
-                    Err(_) => {
-                        let is_nested = |entry: &&Descriptor| entry.is_index() && entry.platform.is_none();
-                        nested.extend(entries.iter().filter(is_nested).cloned());
-                        offered.extend(entries);
-                        let Some(entry) = nested.pop_front() else {
-                            wanted.choose(&offered)?;
-                            break;
-                        };
-                        entry
-                    }
-                },
-            };
-            verified = self.source.manifest(&Reference::Digest(entry.digest.clone())).await?;
-            let what = format!("the manifest {}", entry.digest);
-            let bytes = |count: u64| format!("{count} bytes");
-            check(&what, bytes(entry.size), bytes(verified.bytes.len() as u64))?;
-            chosen = Some(entry);
-        }
-        Err(PullError::TooManyIndexes { indexes: INDEXES_MAX, mib: INDEX_BYTES_MAX >> 20 })
     }
 
     /// Creates all files, and writes the known ones.
@@ -160,50 +113,5 @@ impl<A: RegistryClient> Pull<'_, A> {
         let destination = &self.pull_request.destination;
         let path = if destination.is_stdout() { destination.directory() } else { destination.path.clone() };
         PullError::write(&path, source)
-    }
-}
-
-/// Config and layers, each once, with its kind. The largest come first, since they take longest.
-fn blobs(manifest: &ImageManifest) -> Vec<(&'static str, &Descriptor)> {
-    let mut all: Vec<(&str, &Descriptor)> = vec![("config", &manifest.config)];
-    for layer in &manifest.layers {
-        if all.iter().all(|(_, known)| known.digest != layer.digest) {
-            all.push(("layer", layer));
-        }
-    }
-    all.sort_by_key(|(_, blob)| std::cmp::Reverse(blob.size));
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::fake_registry::{FakeRegistry, response};
-    use super::*;
-    use crate::pull::Destination;
-    use docxy_protocol::digester::Digester;
-    use serde_json::json;
-
-    #[tokio::test]
-    async fn indexes_without_end_are_an_error() {
-        let (mut index, mut responses) = (json!({ "schemaVersion": 2, "manifests": [] }), Vec::new());
-        for _ in 0..=INDEXES_MAX {
-            let text = index.to_string();
-            let digest = Digester::sha256().digest(text.as_bytes());
-            let media_type = "application/vnd.oci.image.index.v1+json";
-            let entry = json!({ "mediaType": media_type, "digest": digest, "size": text.len() });
-            index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [entry] });
-            responses.push(response(200, &text));
-        }
-        responses.push(response(200, &index.to_string()));
-        responses.reverse();
-        let dir = tempfile::tempdir().unwrap();
-        let destination = Destination::new(dir.path().join("image.tar"), false).unwrap();
-        let image = "alpine".parse().unwrap();
-        let pull_request = PullRequest { image, platform: None, login: None, destination };
-        let registry = FakeRegistry::new(responses);
-        let source = ImageSource::new(&registry, &pull_request.image, None, None);
-        let pull = Pull { pull_request: &pull_request, source, progress: &Progress::quiet() };
-        let error = pull.run().await.unwrap_err();
-        assert!(matches!(error, PullError::TooManyIndexes { .. }), "{error}");
     }
 }

@@ -6,11 +6,13 @@ use super::host_name::HostName;
 use super::networks::Networks;
 use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
+use crate::warm::{DailyWindow, Interval, Schedule, WarmImages, WarmSettings};
 use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::ProxyTable;
 use docxy_host::toml_file::{self, TomlFileError};
+use docxy_protocol::platform::{Platform, PlatformError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) cache_size: Option<ByteSize>,
     pub(super) cache_private: bool,
     pub(super) public_for: Option<u64>,
+    pub(super) warm: Option<WarmTable>,
     pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: Networks,
@@ -37,6 +40,43 @@ pub(super) struct ConfigFile {
     pub(super) patience: Option<u64>,
     pub(super) log: Option<Filter>,
     pub(super) log_format: Option<LogFormat>,
+}
+
+/// Images that a running client fetches ahead of time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WarmTable {
+    images: WarmImages,
+    #[serde(default)]
+    every: Interval,
+    between: Option<DailyWindow>,
+    platform: Option<PlatformName>,
+}
+
+/// A platform, as users write it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct PlatformName(Platform);
+
+impl TryFrom<String> for PlatformName {
+    type Error = PlatformError;
+
+    fn try_from(text: String) -> Result<Self, PlatformError> {
+        text.parse().map(Self)
+    }
+}
+
+impl WarmTable {
+    /// The settings. A relative path starts at the directory of the config file.
+    pub(super) fn settings(self, config: &Path) -> WarmSettings {
+        let Self { images, every, between, platform } = self;
+        let images = match images {
+            WarmImages::File(file) => WarmImages::File(toml_file::resolve(config, &file)),
+            list @ WarmImages::List(_) => list,
+        };
+        let schedule = Schedule { every, between };
+        WarmSettings { images, schedule, platform: platform.map(|PlatformName(platform)| platform) }
+    }
 }
 
 impl ConfigFile {

@@ -31,6 +31,7 @@ pub use rates::RatesError;
 
 use crate::logins::CredentialHelper;
 use crate::tunnel::{JoinedLink, TunnelConfig};
+use crate::warm::WarmSettings;
 use docxy_host::blob_store::BlobLimits;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::directories::{CLIENT_CACHE, CLIENT_CONFIG};
@@ -74,6 +75,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// Which blobs are kept in the directory [`BLOBS`] of the cache.
     pub blobs: BlobSettings,
+    /// The images that are fetched ahead of time.
+    pub warm: Option<WarmSettings>,
     /// The file that the links are from; `None` if they are from the environment.
     pub link_file: Option<PathBuf>,
     /// The file with the logins; `None` if there is no directory for it.
@@ -102,7 +105,8 @@ impl Settings {
     /// # Errors
     /// If a setting is not valid, or the links are missing.
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
-        let config = config(flags)?;
+        let mut config = config(flags)?;
+        let warm = config.warm.take().map(|table| table.settings(&config.path));
         let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _, log_format } =
             &flags.serving;
         let log_format = log_format.or(config.log_format).unwrap_or_default();
@@ -132,6 +136,7 @@ impl Settings {
             stall_timeout,
             cache,
             blobs,
+            warm,
             link_file,
             logins,
             tunnel,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tunnel::Congestion;
+use crate::warm::WarmImages;
 
 const LINK: &str = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@example.org:61443\
                     ?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";
@@ -148,4 +149,29 @@ fn a_missing_config_file_that_was_named_is_an_error() {
     let flags = Flags { config: Some("/nonexistent/client.toml".into()), ..Flags::default() };
     let error = Settings::load(&flags).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/client.toml"), "{error}");
+}
+
+#[test]
+fn images_are_fetched_ahead_of_time_from_a_list_or_a_file() {
+    assert!(load("link_file = 'my-links'", Flags::default()).unwrap().warm.is_none());
+    let text = "link_file = 'my-links'\n[warm]\n";
+    let load = |warm: &str| load(&format!("{text}{warm}"), Flags::default());
+    let listed = load("images = ['alpine']\nbetween = '22:00-05:00'\nplatform = 'linux/arm64'").unwrap();
+    let listed = listed.warm.unwrap();
+    assert_eq!(listed.images, WarmImages::List(vec!["alpine".parse().unwrap()]));
+    assert_eq!(listed.schedule.between, Some("22:00-05:00".parse().unwrap()));
+    assert_eq!(listed.platform, Some("linux/arm64".parse().unwrap()));
+    let of_file = load("images = 'images.txt'").unwrap().warm.unwrap().images;
+    assert!(matches!(of_file, WarmImages::File(file) if file.is_absolute() && file.ends_with("images.txt")));
+    for (warm, words) in [
+        ("every = '1 day'", "images"),
+        ("images = ['al pine']", "line 3"),
+        ("images = 1", "a list of images like"),
+        ("images = []\nevery = 'daily'", "is no interval"),
+        ("images = []\nbetween = 'night'", "is no part of a day"),
+        ("images = []\nplatform = 'x'", "line 4"),
+    ] {
+        let error = load(warm).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -69,6 +69,15 @@ pub const SERVER_STATE: DefaultDirectory = DefaultDirectory {
     name: "docxy-server",
 };
 
+/// The layers that the server keeps.
+pub const SERVER_CACHE: DefaultDirectory = DefaultDirectory {
+    systemd: &["CACHE_DIRECTORY"],
+    system: "/var/cache/docxy-server",
+    xdg: "XDG_CACHE_HOME",
+    below_home: ".cache",
+    name: "docxy-server",
+};
+
 impl DefaultDirectory {
     /// The directory for this process; `None` if there is no home directory.
     #[must_use]

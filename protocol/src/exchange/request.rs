@@ -10,7 +10,14 @@ use crate::name::{Digest, Reference, Registry, Repository};
 use crate::patience::Patience;
 use crate::prefetch::PrefetchHint;
 use crate::token::{Grant, TokenRequest};
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
+
+/// The field that says how urgent a response is (RFC 9218, section 5).
+static PRIORITY: HeaderName = HeaderName::from_static("priority");
+
+/// The urgency of background tasks (RFC 9218, section 4.1).
+const BACKGROUND: &str = "u=7";
 
 /// A request to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +77,26 @@ impl Request {
     #[must_use]
     pub fn with_trace(self, trace: TraceId) -> Self {
         Self { trace, ..self }
+    }
+
+    /// Nobody waits for the content of its response, which is sent after all others.
+    #[must_use]
+    pub fn in_background(mut self) -> Self {
+        self.headers.insert(PRIORITY.clone(), HeaderValue::from_static(BACKGROUND));
+        self
+    }
+
+    /// Whether nobody waits for the content of its response.
+    #[must_use]
+    pub fn is_in_background(&self) -> bool {
+        self.headers.get_str(&PRIORITY) == Some(BACKGROUND)
+    }
+
+    /// The same for the registry, which does not get to know how urgent it is: responses may differ by it.
+    #[must_use]
+    pub fn without_priority(mut self) -> Self {
+        self.headers.remove(&PRIORITY);
+        self
     }
 
     /// Whether it carries what only its user may know: a password, or a token that was obtained with one.

@@ -18,6 +18,19 @@ use std::sync::atomic::AtomicU64;
 pub struct Body {
     /// The number of the last batch of a TCP connection that had something of it.
     pub(crate) last_batch: Arc<AtomicU64>,
+    /// Whether it is sent after all others.
+    pub(crate) is_in_background: bool,
+}
+
+/// Turns of bodies in the background begin after this one of the others: 2^30 segments are half a petabyte.
+const BACKGROUND_TURN: i32 = 1 << 30;
+
+impl Body {
+    /// One that is sent after all others.
+    #[must_use]
+    pub fn in_background() -> Self {
+        Self { is_in_background: true, ..Self::default() }
+    }
 }
 
 /// The sending half of a stream.
@@ -108,9 +121,11 @@ impl SendStream {
     }
 
     /// The stream carries part of this body. After small responses, the TCP leg sends bodies by turns, and of each the
-    /// lowest turn first; QUIC sends the lowest turn of all first, since there a stream cannot be sent in small parts.
+    /// lowest turn first; QUIC sends the lowest turn of all first, since there a stream cannot be sent in small parts. Both
+    /// send bodies in the background after all others.
     pub fn set_turn(&mut self, body: &Body, turn: i32) {
-        self.set_urgency(turn);
+        let first = if body.is_in_background { BACKGROUND_TURN } else { 0 };
+        self.set_urgency(turn.saturating_add(first));
         if let Some(Leg::Tcp(stream)) = &self.leg {
             stream.set_turn(body.clone(), turn);
         }

@@ -6,6 +6,7 @@
 use super::Operated;
 use crate::counters::{Counters, LegBytes, Outcomes};
 use crate::listener::Load;
+use crate::upstream::LayerCache;
 use docxy_host::metrics::MetricsWriter;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_transport::Leg;
@@ -19,6 +20,7 @@ pub(super) fn write(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt
     write_clients(operated, metrics)?;
     write_exchanges(operated.report.counters(), metrics)?;
     write_registries(operated, metrics)?;
+    write_layers(operated, metrics)?;
     operated.started.write(metrics)
 }
 
@@ -97,6 +99,17 @@ fn write_exchanges(counters: &Counters, metrics: &mut MetricsWriter<'_>) -> fmt:
     metrics.metric("docxy_server_exchange_seconds", help, &counters.exchange)?;
     let help = "Seconds from a pull's first request for content to the end of its last one";
     metrics.metric("docxy_server_pull_seconds", help, &counters.pull)
+}
+
+fn write_layers(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt::Result {
+    let settings = operated.settings.current();
+    let Some(report) = settings.upstream.layers().map(LayerCache::report) else { return Ok(()) };
+    let help = "Bytes of layers that the disk has sent in place of a registry";
+    metrics.counter("docxy_server_layer_cache_served_bytes", help, report.bytes_served)?;
+    let help = "Disk space that layers use";
+    metrics.gauge("docxy_server_layer_cache_bytes", help, report.state.bytes as f64)?;
+    let help = "Disk space that layers may use now; 0 if the disk has no room or cannot be written";
+    metrics.gauge("docxy_server_layer_cache_limit_bytes", help, report.state.bytes_max as f64)
 }
 
 fn write_registries(operated: &Operated, metrics: &mut MetricsWriter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@
 
 use super::Operated;
 use crate::listener::SessionReport;
+use crate::upstream::LayerCache;
 use docxy_host::memory;
 use docxy_host::store::Usage;
 use jiff::Timestamp;
@@ -42,6 +43,7 @@ pub(super) fn overview(operated: &Operated, access: Access) -> Value {
         "bytes_per_second": sessions.values().flatten().map(|session| session.bytes_per_second).sum::<u64>(),
     });
     if access == Access::Operator {
+        value["layer_cache"] = json!(operated.settings.current().upstream.layers().map(LayerCache::report));
         value["clients"] = clients(operated, &sessions);
         value["registries"] = registries(operated);
         value["failures"] = json!(operated.report.counters().failures());

@@ -64,7 +64,7 @@ pub(super) enum Command {
 /// SIGHUP reads the config file again, with the passwords and CA files that it names, and applies
 /// registries, resolve, proxy, stale, log and, to new connections, fixed_rate_limit, client_max_rate, tls_certificate and
 /// tls_key, whose files it reads again. Running transfers keep their settings. A wrong file changes nothing. listen,
-/// state, clients_file, handover, admin, log_format and log_images need a restart. SIGUSR1 logs how
+/// state, clients_file, layer_cache, cache, handover, admin, log_format and log_images need a restart. SIGUSR1 logs how
 /// many connections and transfers are in progress, and writes the status file; SIGUSR2 is ignored. Log
 /// lines that cannot be written are dropped and counted, and the server goes on.
 #[derive(Debug, Args)]

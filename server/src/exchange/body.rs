@@ -53,8 +53,11 @@ pub(super) async fn send_whole(
     permit: &Permit,
 ) -> Result<u64, BodyError> {
     let is_small = download.length().is_some_and(|length| length <= SMALL_BODY_BYTES_MAX);
-    let mut turns = outgoing.resources.queue.add();
+    let mut turns = outgoing.resources.queue.add(outgoing.resources.is_in_background);
     let (mut sent, mut turn_ends) = (0, u64::from(SEGMENT_BYTES));
+    if outgoing.resources.is_in_background {
+        turns.next_turn().apply_to(writer.stream());
+    }
     while let Some(chunk) = next_chunk(download, writer.stream()).await? {
         if !is_small {
             ensure_slot(writer.stream(), outgoing.resources, outgoing.undelivered, permit).await?;
@@ -79,7 +82,7 @@ pub(super) async fn send_segments(
     outgoing: &mut Outgoing<'_>,
     permit: &Permit,
 ) -> Result<u64, BodyError> {
-    let mut turns = outgoing.resources.queue.add();
+    let mut turns = outgoing.resources.queue.add(outgoing.resources.is_in_background);
     let mut body = SegmentedBody::new(download, outgoing.resources, outgoing.undelivered, permit);
     for n in 0..layout.count() {
         // While the client has opened no stream for this segment, nothing more is read from the CDN.
@@ -205,7 +208,10 @@ async fn ensure_slot(
     if stream.slot.is_none() {
         // A body goes on, whatever the others hold.
         let most = if undelivered.is_empty() { None } else { held_segments(resources.congestion.measured()) };
-        let slot = resources.budget.slot(most.unwrap_or(usize::MAX));
+        let most = most.unwrap_or(usize::MAX);
+        // What nobody waits for is sent last, and leaves half to the others meanwhile.
+        let most = if resources.is_in_background { most.div_ceil(2) } else { most };
+        let slot = resources.budget.slot(most);
         stream.slot = Some(write_in_time(permit, async { Ok(slot.await) }).await?);
     }
     Ok(())

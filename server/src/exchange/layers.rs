@@ -53,7 +53,7 @@ impl LayerStreams<'_> {
 
     /// Says on each stream what it is for, and resets those that are left.
     async fn assign<'l>(mut self, layers: &'l [Descriptor]) -> Vec<LayerStart<'l>> {
-        let mut turns = self.resources.queue.add();
+        let mut turns = self.resources.queue.add(false);
         let mut starts: Vec<LayerStart<'l>> = Vec::new();
         let planned = plan(layers, self.count.min(INITIAL_SEGMENTS_MAX));
         for (stream, (layer, n)) in (0..).zip(planned) {

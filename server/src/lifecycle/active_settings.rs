@@ -5,7 +5,7 @@
 
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::upstream::{Changes, SetupError, Upstream};
+use crate::upstream::{Changes, LayerCache, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
 use parking_lot::RwLock;
 use std::sync::{Arc, Weak};
@@ -46,7 +46,8 @@ impl ActiveSettings {
     /// # Errors
     /// If a certificate of the settings cannot be used.
     pub(crate) fn start(settings: &Settings, store: Store) -> Result<Arc<Self>, SetupError> {
-        let upstream = Upstream::new(settings, &store)?;
+        let layers = settings.layer_cache.as_ref().and_then(LayerCache::open);
+        let upstream = Upstream::new(settings, &store)?.with_layers(layers);
         let version = SettingsVersion::new(upstream, settings);
         let active = Arc::new(Self { current: RwLock::new(Arc::new(version)), store });
         tokio::spawn(keep_alive(Arc::downgrade(&active)));

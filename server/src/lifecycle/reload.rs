@@ -54,6 +54,7 @@ impl Reload {
             warn_if_changed("listen", &settings.listen, &new.listen);
             warn_if_changed("state", &settings.state, &new.state);
             warn_if_changed("clients_file", &settings.clients_file, &new.clients_file);
+            warn_if_changed("layer_cache", &settings.layer_cache, &new.layer_cache);
             warn_if_changed("handover", &settings.handover, &new.handover);
             warn_if_changed("admin", &settings.admin, &new.admin);
             warn_if_changed("log_format", &settings.log_format, &new.log_format);

@@ -393,8 +393,9 @@ async fn run_exchange(
     );
     async {
         let ConnectionContext { name, admission, queue, budget, congestion, shared, .. } = client;
-        let sent = AtomicU64::new(0);
-        let resources = Resources { admission, queue, budget, congestion, sent: &sent };
+        let (sent, is_in_background) = (AtomicU64::new(0), request.is_in_background());
+        let resources = Resources { admission, queue, budget, congestion, sent: &sent, is_in_background };
+        let request = request.without_priority();
         let log = shared.log.exchange(name, &request, &sent);
         // Read once: an exchange keeps the settings that it started with.
         let settings = shared.settings.current();

@@ -30,4 +30,7 @@ pub enum SettingsError {
     /// The user is not root, and has no home directory.
     #[error("there is no default state directory, because HOME is not set: pass --state DIR")]
     NoStateDirectory,
+    /// The same for the layers.
+    #[error("there is no default directory for the layers, because HOME is not set: pass --cache DIR")]
+    NoCacheDirectory,
 }

@@ -7,6 +7,7 @@ use super::registry::RegistryTables;
 use super::repository_rules::Patterns;
 use super::resolve::ResolveTable;
 use crate::address::PublicAddress;
+use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddresses;
 use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::toml_file::{self, TomlFileError};
@@ -32,6 +33,8 @@ pub(super) struct ConfigFile {
     #[serde(deserialize_with = "rate")]
     pub(super) client_max_rate: Option<Rate>,
     pub(super) stale: bool,
+    pub(super) layer_cache: Option<ByteSize>,
+    pub(super) cache: Option<PathBuf>,
     pub(super) handover: Option<bool>,
     pub(super) tls_certificate: Option<PathBuf>,
     pub(super) tls_key: Option<PathBuf>,
@@ -45,9 +48,13 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<Self, TomlFileError> {
         let mut config: Self = toml_file::read(path)?;
-        for given in
-            [&mut config.state, &mut config.clients_file, &mut config.tls_certificate, &mut config.tls_key]
-        {
+        for given in [
+            &mut config.state,
+            &mut config.clients_file,
+            &mut config.tls_certificate,
+            &mut config.tls_key,
+            &mut config.cache,
+        ] {
             *given = given.take().map(|given| toml_file::resolve(path, &given));
         }
         Ok(config)

@@ -4,6 +4,7 @@
 
 use crate::address::PublicAddress;
 use clap::Args;
+use docxy_host::byte_size::ByteSize;
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Proxy;
@@ -74,6 +75,14 @@ pub struct ServingFlags {
     /// [default: no limit]
     #[arg(long, value_name = "RATE", env = "DOCXY_CLIENT_MAX_RATE")]
     pub client_max_rate: Option<Rate>,
+    /// Keep public layers on this server's disk, for all its clients, up to this size, as in "50 GB": each is fetched once.
+    /// 5 % of the file system stay free, and no less than 1 GB [default: 0, none]
+    #[arg(long, value_name = "SIZE", env = "DOCXY_LAYER_CACHE")]
+    pub layer_cache: Option<ByteSize>,
+    /// The directory for these layers, of one server [default: $CACHE_DIRECTORY, or /var/cache/docxy-server as root, or
+    /// ~/.cache/docxy-server]
+    #[arg(long, value_name = "DIR", env = "DOCXY_CACHE")]
+    pub cache: Option<PathBuf>,
     /// At the first SIGTERM, hand running transfers back to the clients and end within 2 seconds. The clients continue
     /// them with the next process, which a service manager starts at once
     #[arg(long, value_name = "BOOL", env = "DOCXY_HANDOVER", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

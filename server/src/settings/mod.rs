@@ -13,7 +13,8 @@ mod resolve;
 mod tls;
 
 use crate::address::PublicAddress;
-use docxy_host::directories::SERVER_STATE;
+use docxy_host::byte_size::ByteSize;
+use docxy_host::directories::{SERVER_CACHE, SERVER_STATE};
 use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::proxy::Environment;
@@ -34,6 +35,9 @@ pub use tls::{TlsFileError, TlsSettings};
 
 /// The config file that is read if it exists and no other file is set.
 pub const DEFAULT_CONFIG: &str = "/etc/docxy/server.toml";
+
+/// The directory of layers in the cache directory.
+const LAYERS: &str = "layers";
 
 /// The default UDP port.
 pub const DEFAULT_PORT: u16 = 61443;
@@ -68,6 +72,8 @@ pub struct Settings {
     pub client_max_rate: Option<Rate>,
     /// Whether a tag may be served with its last known manifest when no pull is left.
     pub stale: bool,
+    /// Which layers are kept on the disk, if some are.
+    pub layer_cache: Option<LayerCacheSettings>,
     /// Whether the first signal hands running transfers back to the clients, because the next process follows at once.
     pub handover: bool,
     /// The registries that may be reached, each once; at least one.
@@ -88,6 +94,15 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Whether the log names images.
     pub log_images: bool,
+}
+
+/// Which layers are kept on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerCacheSettings {
+    /// Bytes that they may use.
+    pub bytes_max: u64,
+    /// Where they are.
+    pub directory: PathBuf,
 }
 
 impl CommonSettings {
@@ -167,6 +182,14 @@ impl Settings {
         let log_format = flags.serving.log_format.or(config.log_format).unwrap_or_default();
         let log_images = flags.serving.log_images.or(config.log_images).unwrap_or(false);
         let stale = config.stale;
+        let cache = flags.serving.cache.clone().or(config.cache);
+        let layer_cache = match flags.serving.layer_cache.or(config.layer_cache) {
+            None | Some(ByteSize(0)) => None,
+            Some(ByteSize(bytes_max)) => {
+                let cache = cache.or_else(|| SERVER_CACHE.path()).ok_or(SettingsError::NoCacheDirectory)?;
+                Some(LayerCacheSettings { bytes_max, directory: cache.join(LAYERS) })
+            }
+        };
         let handover = flags.serving.handover.or(config.handover).unwrap_or(false);
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(tracing::Level::INFO));
         Ok(Self {
@@ -174,6 +197,7 @@ impl Settings {
             fixed_rate_limit,
             client_max_rate,
             stale,
+            layer_cache,
             handover,
             registries,
             rules,
@@ -321,6 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn no_layers_are_kept_unless_a_size_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let from_file = config(&dir, "layer_cache = '50 GB'\ncache = 'here'");
+        let mut off = from_file.clone();
+        off.serving.layer_cache = Some(ByteSize(0));
+        let found =
+            LayerCacheSettings { bytes_max: 50_000_000_000, directory: dir.path().join("here/layers") };
+        for (flags, expected) in [(Flags::default(), None), (off, None), (from_file, Some(found))] {
+            assert_eq!(Settings::load(&flags).unwrap().layer_cache, expected);
+        }
+    }
+
+    #[test]
     fn a_relative_path_in_the_file_starts_where_the_file_is() {
         let dir = tempfile::tempdir().unwrap();
         let basics = CommonSettings::load(&config(&dir, "state = 'here'")).unwrap();
@@ -344,6 +381,7 @@ mod tests {
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),
             ("\n[resolve]\n'a.io' = 'b.io'", 3, "is not an address"),
             ("\n[resolve]\n'a.io:443' = '::1'", 3, "without a port"),
+            ("\nlayer_cache = 'much'", 2, "\"much\" is no size"),
             ("\nallow = ['library/*']", 2, "begins with no registry"),
             ("[registries.'a.io'.resolve]\n'a.io' = 'b.io'", 2, "is not an address"),
         ] {

@@ -18,7 +18,11 @@ use std::sync::Arc;
 /// loss: with one urgency for all, the first 12 s carry 75.8 instead of 82.9 % of 100 Mbit/s, and 67.9 instead of
 /// 78.6 % of 300 Mbit/s, because the path carries later segments while the reader waits for the next one.)
 #[derive(Debug, Default)]
-pub(crate) struct FairQueue(Arc<Mutex<Turns>>);
+pub(crate) struct FairQueue {
+    turns: Arc<Mutex<Turns>>,
+    /// Those of bodies for which nobody waits: they are sent after all others, by turns of their own.
+    background: Arc<Mutex<Turns>>,
+}
 
 #[derive(Debug, Default)]
 struct Turns {
@@ -51,8 +55,12 @@ pub(super) struct InService(Turn);
 
 impl FairQueue {
     /// Adds a body.
-    pub(crate) fn add(&self) -> QueuedBody {
-        QueuedBody { queue: Arc::clone(&self.0), body: Body::default(), last: 0 }
+    pub(crate) fn add(&self, is_in_background: bool) -> QueuedBody {
+        let (turns, body) = match is_in_background {
+            false => (&self.turns, Body::default()),
+            true => (&self.background, Body::in_background()),
+        };
+        QueuedBody { queue: Arc::clone(turns), body, last: 0 }
     }
 }
 
@@ -110,7 +118,8 @@ mod tests {
     #[test]
     fn a_second_body_begins_beside_the_segment_in_service() {
         let queue = FairQueue::default();
-        let (mut first, mut second) = (queue.add(), queue.add());
+        let (mut first, mut second) = (queue.add(false), queue.add(false));
+        drop(write(&mut queue.add(true), 5));
         let mut window = write(&mut first, 20);
         assert_eq!(numbers(&window), (1..=20).collect::<Vec<_>>());
         drop(window.drain(..7));
@@ -120,7 +129,7 @@ mod tests {
     #[test]
     fn bodies_alternate() {
         let queue = FairQueue::default();
-        let mut bodies = [queue.add(), queue.add(), queue.add()];
+        let mut bodies = [queue.add(false), queue.add(false), queue.add(false)];
         let written: Vec<_> = bodies.iter_mut().map(|body| write(body, 3)).collect();
         assert!(written.iter().all(|turns| numbers(turns) == [1, 2, 3]), "{written:?}");
     }
@@ -128,7 +137,7 @@ mod tests {
     #[test]
     fn a_body_that_pauses_gets_no_credit_and_holds_back_no_other() {
         let queue = FairQueue::default();
-        let (mut paused, mut busy, mut new) = (queue.add(), queue.add(), queue.add());
+        let (mut paused, mut busy, mut new) = (queue.add(false), queue.add(false), queue.add(false));
         drop(write(&mut paused, 1));
         // Its registry stalls within its next segment.
         let half = paused.next_turn();
@@ -145,7 +154,7 @@ mod tests {
     #[test]
     fn an_idle_connection_goes_on_where_it_stopped() {
         let queue = FairQueue::default();
-        let (mut old, mut new) = (queue.add(), queue.add());
+        let (mut old, mut new) = (queue.add(false), queue.add(false));
         drop(write(&mut old, 9));
         let (new, old) = (numbers(&write(&mut new, 1)), numbers(&write(&mut old, 1)));
         assert_eq!((new, old), (vec![9], vec![10]), "a segment is the greatest difference");

@@ -17,12 +17,14 @@
 //! - `token/`: tokens for requests without a credential, and which registry issued a user's token.
 //! - `manifest/`: public manifests, fetched once and then served from the store.
 //! - `blob/`: the body of a blob, resumed after a failure.
+//! - `layer_cache/`: public blobs on the disk, if the operator wants that.
 
 mod api_client;
 mod blob;
 mod check;
 mod error;
 mod http;
+mod layer_cache;
 mod manifest;
 mod registries;
 mod registry;
@@ -31,7 +33,7 @@ mod token;
 
 pub(crate) use check::HopCheck;
 pub(crate) use error::UpstreamError;
+pub(crate) use layer_cache::{Download, LayerCache};
 pub(crate) use registries::{Changes, SetupError, Upstream};
-pub(crate) use registry::blob_source::Download;
 pub(crate) use registry::public_proof::PublicProof;
 pub(crate) use registry::response::{Response, ResponseBody};

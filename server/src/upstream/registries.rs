@@ -6,6 +6,7 @@ use super::error::UpstreamError;
 use super::http::address_guard::AddressGuard;
 use super::http::retry::RetryDeadline;
 use super::http::roots::system_roots;
+use super::layer_cache::LayerCache;
 use super::manifest::rate_limit::Times;
 use super::manifest::{ManifestRequest, PublicManifests};
 use super::registry::authorized_registry::AuthorizedRegistry;
@@ -42,6 +43,8 @@ pub(crate) struct Upstream {
     rules: RepositoryRules,
     /// All registries share it, because each has to recognise the others' tokens.
     origins: Arc<Mutex<TokenOrigins>>,
+    /// The layers on the disk, if some are kept.
+    layers: Option<LayerCache>,
 }
 
 /// A registry, with the settings that it was made with.
@@ -106,7 +109,19 @@ impl Upstream {
             served.registry.apply_settings(&served.settings, settings);
             served.manifests.set_stale(settings.stale);
         }
-        Ok((Self { registries, rules: settings.rules.clone(), origins: self.origins.clone() }, changes))
+        let (rules, origins, layers) = (settings.rules.clone(), self.origins.clone(), self.layers.clone());
+        Ok((Self { registries, rules, origins, layers }, changes))
+    }
+
+    /// The same, which keeps layers.
+    #[must_use]
+    pub(crate) fn with_layers(self, layers: Option<LayerCache>) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// The layers on the disk.
+    pub(crate) const fn layers(&self) -> Option<&LayerCache> {
+        self.layers.as_ref()
     }
 
     /// Sends a request to its registry, and returns the response, also if its status is an error.
@@ -126,9 +141,12 @@ impl Upstream {
             return Err(UpstreamError::new(Hop::Server, FaultKind::RegistryNotServed, detail));
         }
         let deadline = RetryDeadline::starting_at(Instant::now(), request.patience);
-        match ManifestRequest::anonymous(request, deadline) {
-            Some(request) => manifests.respond(&request).await,
-            None => dispatch::respond(registry, request, deadline).await,
+        let layers = self.layers.as_ref().filter(|_| LayerCache::serves(request));
+        match (ManifestRequest::anonymous(request, deadline), layers) {
+            (Some(request), _) => manifests.respond(&request).await,
+            // Boxed, since it would be most of an exchange's task.
+            (None, Some(layers)) => Box::pin(layers.respond(registry, request, deadline)).await,
+            (None, None) => dispatch::respond(registry, request, deadline).await,
         }
     }
 

@@ -58,12 +58,17 @@ impl Abroad {
 impl TunnelLab {
     /// A lab with a blob of this size. Needs root.
     pub fn new(blob_mib: u64) -> Result<Self> {
+        Self::with(blob_mib, &[])
+    }
+
+    /// The same with these further arguments of the stand-in.
+    pub fn with(blob_mib: u64, further: &[&str]) -> Result<Self> {
         let lab = Lab::new()?;
         let (blob, image) = (format!("--blob={BLOB}:{blob_mib}MiB"), format!("--image={IMAGE}"));
         let hub = StandIn::start(
             Some(&lab.hub),
             Listen::on(Lab::HUB),
-            &[&blob, &image, "--anonymous-pulls=1000000", "--token-lifetime=86400"],
+            &[&[&*blob, &image, "--anonymous-pulls=1000000", "--token-lifetime=86400"], further].concat(),
         )?;
         Ok(Self { hub, lab })
     }

@@ -82,6 +82,31 @@ fn a_cancelled_body_frees_the_line() -> Result<()> {
 }
 
 #[test]
+fn what_comes_ahead_of_time_leaves_the_line_to_engines() -> Result<()> {
+    let lab = TunnelLab::with(BLOB_MIB, &["--large-image=wan/warm:64MiB"])?;
+    let line = Link::symmetric(Conditions::clean(Rate::mbit(20), 100 * MS));
+    let wan = lab.link(Abroad::FIRST, line, 1)?;
+    let server = lab.server(Abroad::FIRST, &Launch::default())?;
+    let keeping = Launch::with(&["--cache-size", "1 GB"]);
+    let client = lab.connected_client(&server.invite("laptop")?, &keeping)?;
+
+    let started = crossed(&wan)?;
+    let _warm = client.start_command_without_link(&["warm", "wan/warm", "--platform", "linux/amd64"])?;
+    wait_until("the layer ahead of time", || Ok(crossed(&wan)? - started > 3 * MIB))?;
+    let body = lab.begin(&client)?;
+    wait_until("the body", || Ok(body.bytes() > MIB))?;
+    let before = (crossed(&wan)?, body.bytes());
+    wait_until("the body", || Ok(body.bytes() - before.1 > 4 * MIB))?;
+    let (all, engines) = (crossed(&wan)? - before.0, body.bytes() - before.1);
+    println!("{engines} of {all} bytes were the engine's");
+    // The rest are headers, and what was in flight.
+    ensure!(engines * 100 > all * 85, "{engines} of {all} bytes were the engine's");
+    drop(body);
+    let at_cancel = crossed(&wan)?;
+    wait_until("the layer goes on", || Ok(crossed(&wan)? - at_cancel > 3 * MIB))
+}
+
+#[test]
 fn a_second_body_is_carried_beside_the_first() -> Result<()> {
     let lab = TunnelLab::new(BLOB_MIB)?;
     let (wan, _server, client) = on_a_slow_line(&lab, 5)?;

@@ -50,6 +50,8 @@ struct Flight {
     recent_bytes: u64,
     /// The reader whose request it uses.
     owner: u64,
+    /// Whether its bytes come after those of all other requests.
+    is_in_background: bool,
     /// What it waits for, if it does.
     waiting: Waiting,
     /// It brings no more, and is there for its last bytes only.
@@ -60,6 +62,8 @@ struct Flight {
 struct Reader {
     /// From its next byte to its last.
     bytes: Range<u64>,
+    /// Whether nobody waits for it.
+    is_in_background: bool,
     /// Why the byte at this position does not come.
     fault: Option<(u64, Fault)>,
 }
@@ -89,10 +93,10 @@ pub(super) enum Demand {
 }
 
 impl Flights {
-    /// Adds a reader of these bytes.
-    pub(super) fn add_reader(&mut self, bytes: Range<u64>) -> u64 {
+    /// Adds a reader of these bytes. One for which somebody waits does not wait for what comes in the background.
+    pub(super) fn add_reader(&mut self, bytes: Range<u64>, is_in_background: bool) -> u64 {
         let id = self.new_id();
-        self.readers.insert(id, Reader { bytes, fault: None });
+        self.readers.insert(id, Reader { bytes, is_in_background, fault: None });
         self.was_read = true;
         id
     }
@@ -120,20 +124,30 @@ impl Flights {
             if let Some(bytes) = flight.recent(at) {
                 return Step::Bytes { bytes, is_owner: flight.owner == id };
             }
-            if flight.is_near(at) {
+            if flight.is_near(at) && self.serves(flight, id) {
                 return Step::Wait(flight.waiting.clone());
             }
         }
         Step::Look
     }
 
-    /// The first part of these missing bytes that no flight brings soon.
-    pub(super) fn unclaimed(&self, missing: Range<u64>) -> Option<Range<u64>> {
+    /// Whether this reader waits for what the flight brings.
+    fn serves(&self, flight: &Flight, reader: u64) -> bool {
+        !flight.is_in_background || self.is_in_background(reader)
+    }
+
+    fn is_in_background(&self, reader: u64) -> bool {
+        self.readers.get(&reader).is_some_and(|reader| reader.is_in_background)
+    }
+
+    /// The first part of these missing bytes that no flight brings soon to this reader.
+    pub(super) fn unclaimed(&self, missing: Range<u64>, reader: u64) -> Option<Range<u64>> {
         let mut at = missing.start;
         while at < missing.end {
+            let flights = || self.flights.iter().filter(|flight| self.serves(flight, reader));
             let near = |flight: &&Flight| flight.bytes.contains(&at) && flight.is_near(at);
-            let Some(flight) = self.flights.iter().find(near) else {
-                let others = self.flights.iter().filter(|flight| !flight.is_over && at < flight.bytes.end);
+            let Some(flight) = flights().find(near) else {
+                let others = flights().filter(|flight| !flight.is_over && at < flight.bytes.end);
                 // One that is far behind goes on to here. One that has passed is of no use.
                 let ends = others.filter_map(|flight| {
                     let is_behind = flight.bytes.start <= at && flight.position <= at;
@@ -152,21 +166,33 @@ impl Flights {
 
     /// Begins a flight for this reader, of bytes that are [`unclaimed`](Self::unclaimed).
     pub(super) fn claim(&mut self, owner: u64, bytes: Range<u64>) -> u64 {
+        let is_in_background = self.is_in_background(owner);
         for flight in &mut self.flights {
-            if flight.position <= bytes.start && bytes.start < flight.bytes.end {
-                flight.bytes.end = bytes.start;
+            let is_replaced = flight.is_in_background && !is_in_background && flight.position < bytes.end;
+            if (flight.position <= bytes.start || is_replaced) && bytes.start < flight.bytes.end {
+                flight.bytes.end = bytes.start.max(flight.position);
             }
         }
         let (id, position) = (self.new_id(), bytes.start);
         let (recent, waiting) = (VecDeque::new(), Waiting::default());
         let (recent_bytes, is_over) = (0, false);
-        self.flights.push(Flight { id, bytes, position, recent, recent_bytes, owner, waiting, is_over });
+        self.flights.push(Flight {
+            id,
+            bytes,
+            position,
+            recent,
+            recent_bytes,
+            owner,
+            is_in_background,
+            waiting,
+            is_over,
+        });
         id
     }
 
     /// Begins a flight of bytes that come ahead of their readers. `None` if another one brings some of them.
     pub(super) fn claim_ahead(&mut self, bytes: Range<u64>) -> Option<u64> {
-        let is_free = self.unclaimed(bytes.clone()).as_ref() == Some(&bytes);
+        let is_free = self.unclaimed(bytes.clone(), NO_READER).as_ref() == Some(&bytes);
         is_free.then(|| self.claim(NO_READER, bytes))
     }
 
@@ -231,7 +257,7 @@ impl Flights {
         let is_of_request = matches!(fault.hop, Hop::Engine | Hop::Registry | Hop::TokenService);
         // One that is far behind tries again when it gets there.
         let near = flight.position.saturating_sub(RECENT_BYTES)..flight.position + NEAR_BYTES;
-        for (reader, Reader { bytes, fault: failed }) in &mut self.readers {
+        for (reader, Reader { bytes, fault: failed, .. }) in &mut self.readers {
             if near.contains(&bytes.start) && (!is_of_request || *reader == flight.owner) {
                 *failed = Some((bytes.start.max(flight.position), fault.clone()));
             }
@@ -316,16 +342,16 @@ mod tests {
     }
 
     fn claim(flights: &mut Flights, reader: u64, missing: Range<u64>) -> u64 {
-        let bytes = flights.unclaimed(missing).unwrap();
+        let bytes = flights.unclaimed(missing, reader).unwrap();
         flights.claim(reader, bytes)
     }
 
     #[test]
     fn the_furthest_reader_drives_a_flight_and_the_others_follow() {
         let mut flights = Flights::default();
-        let (fast, slow) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+        let (fast, slow) = (flights.add_reader(0..SIZE, false), flights.add_reader(0..SIZE, false));
         let flight = claim(&mut flights, slow, 0..SIZE);
-        assert_eq!(flights.unclaimed(0..SIZE), None);
+        assert_eq!(flights.unclaimed(0..SIZE, 0), None);
         arrive(&mut flights, flight, SIZE);
         assert_eq!(flights.demand(flight), Demand::Wait, "no reader reads");
         assert!(matches!(flights.step(slow, 0), Step::Bytes { is_owner: true, .. }));
@@ -349,7 +375,7 @@ mod tests {
     #[test]
     fn a_reader_far_ahead_claims_its_own_range() {
         let mut flights = Flights::default();
-        let readers: Vec<_> = (0..4).map(|n| flights.add_reader(n * 16 * M..SIZE)).collect();
+        let readers: Vec<_> = (0..4).map(|n| flights.add_reader(n * 16 * M..SIZE, false)).collect();
         let ids: Vec<_> =
             (0..4).map(|n| claim(&mut flights, readers[n as usize], n * 16 * M..SIZE)).collect();
         for (n, id) in (0..).zip(&ids) {
@@ -357,28 +383,28 @@ mod tests {
         }
         assert!(matches!(flights.step(readers[0], 17 * M), Step::Wait(_)), "soon there");
         assert!(matches!(flights.step(readers[0], 20 * M), Step::Look), "too far");
-        assert_eq!(flights.unclaimed(20 * M..SIZE), Some(20 * M..32 * M));
+        assert_eq!(flights.unclaimed(20 * M..SIZE, 0), Some(20 * M..32 * M));
         flights.ended(ids[2]);
-        assert_eq!(flights.unclaimed(31 * M..SIZE), Some(31 * M..32 * M));
-        assert_eq!(flights.unclaimed(32 * M..SIZE), Some(32 * M..48 * M));
+        assert_eq!(flights.unclaimed(31 * M..SIZE, 0), Some(31 * M..32 * M));
+        assert_eq!(flights.unclaimed(32 * M..SIZE, 0), Some(32 * M..48 * M));
     }
 
     #[test]
     fn what_a_flight_has_passed_and_the_disk_has_lost_is_claimed_again() {
         let mut flights = Flights::default();
-        let (first, second) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+        let (first, second) = (flights.add_reader(0..SIZE, false), flights.add_reader(0..SIZE, false));
         let flight = claim(&mut flights, first, 0..SIZE);
         flights.step(first, 32 * M);
         arrive(&mut flights, flight, 32 * M);
         assert!(matches!(flights.step(second, M), Step::Look));
-        assert_eq!(flights.unclaimed(M..SIZE), Some(M..SIZE));
+        assert_eq!(flights.unclaimed(M..SIZE, 0), Some(M..SIZE));
     }
 
     #[test]
     fn a_failure_of_a_request_is_its_readers_alone() {
         for (hop, is_everybodys) in [(Hop::Registry, false), (Hop::Cdn, true)] {
             let mut flights = Flights::default();
-            let (owner, other) = (flights.add_reader(0..SIZE), flights.add_reader(0..SIZE));
+            let (owner, other) = (flights.add_reader(0..SIZE, false), flights.add_reader(0..SIZE, false));
             let flight = claim(&mut flights, owner, 0..SIZE);
             flights.arrived(flight, Bytes::from_static(&[7; 64 * 1024]));
             flights.failed(flight, &Fault::new(hop, FaultKind::TimedOut, "slow"));
@@ -386,7 +412,7 @@ mod tests {
                 assert!(matches!(flights.step(reader, 0), Step::Bytes { .. }), "it has come before");
                 assert_eq!(matches!(flights.step(reader, 64 * 1024), Step::Failed(_)), fails);
             }
-            assert_eq!(flights.unclaimed(64 * 1024..SIZE), Some(64 * 1024..SIZE));
+            assert_eq!(flights.unclaimed(64 * 1024..SIZE, 0), Some(64 * 1024..SIZE));
         }
     }
 
@@ -397,8 +423,8 @@ mod tests {
         assert!(flights.are_ahead() && !flights.was_read());
         assert_eq!(flights.claim_ahead(0..M), None, "it comes already");
         assert_eq!(flights.demand(ahead[3]), Demand::Until(M), "it waits for no reader");
-        let reader = flights.add_reader(0..SIZE);
-        assert_eq!(flights.unclaimed(0..SIZE), Some(4 * M..SIZE));
+        let reader = flights.add_reader(0..SIZE, false);
+        assert_eq!(flights.unclaimed(0..SIZE, 0), Some(4 * M..SIZE));
         let rest = claim(&mut flights, reader, 0..SIZE);
         assert!(matches!(flights.step(reader, 0), Step::Wait(_)));
         flights.arrived(ahead[3], Bytes::from_static(&[7; 1000]));
@@ -409,8 +435,23 @@ mod tests {
         }
         assert!(flights.was_read() && !flights.are_ahead());
         assert!(matches!(flights.step(reader, 1000), Step::Look));
-        assert_eq!(flights.unclaimed(1000..SIZE), Some(1000..4 * M));
+        assert_eq!(flights.unclaimed(1000..SIZE, 0), Some(1000..4 * M));
         assert_eq!(flights.demand(rest), Demand::Until(SIZE));
+    }
+
+    #[test]
+    fn what_somebody_waits_for_does_not_come_in_the_background() {
+        let mut flights = Flights::default();
+        let (warm, engine) = (flights.add_reader(0..SIZE, true), flights.add_reader(0..SIZE, false));
+        let background = claim(&mut flights, warm, 0..SIZE);
+        flights.arrived(background, Bytes::from_static(&[7; 1000]));
+        assert!(matches!(flights.step(engine, 0), Step::Bytes { .. }), "it is here");
+        assert!(matches!(flights.step(engine, 1000), Step::Look));
+        let own = claim(&mut flights, engine, 1000..SIZE);
+        assert_eq!(flights.demand(background), Demand::End);
+        assert_eq!(flights.demand(own), Demand::Until(SIZE));
+        assert!(matches!(flights.step(warm, 1000), Step::Wait(_)), "the engine's brings it");
+        assert_eq!(flights.unclaimed(1000..SIZE, warm), None);
     }
 
     #[test]

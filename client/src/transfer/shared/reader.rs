@@ -45,7 +45,7 @@ impl SharedReader {
         request: Request,
         bytes: Range<u64>,
     ) -> Self {
-        let id = blob.flights.lock().add_reader(bytes.clone());
+        let id = blob.flights.lock().add_reader(bytes.clone(), request.is_in_background());
         let range_request = RangeRequest::blob(request, Some(blob.size()));
         Self { stored: blob.stored.clone(), blob, id, bytes, context: context.clone(), range_request }
     }
@@ -55,7 +55,7 @@ impl SharedReader {
         &self.bytes
     }
 
-    pub(in crate::transfer) const fn stored(&self) -> &StoredBlob {
+    pub(crate) const fn stored(&self) -> &StoredBlob {
         &self.stored
     }
 
@@ -63,7 +63,7 @@ impl SharedReader {
     pub(crate) fn claim(&self) -> Option<Claim> {
         let missing = gaps(self.stored.missing(self.bytes.clone()));
         let mut flights = self.blob.flights.lock();
-        let bytes = missing.into_iter().find_map(|gap| flights.unclaimed(gap))?;
+        let bytes = missing.into_iter().find_map(|gap| flights.unclaimed(gap, self.id))?;
         Some(Claim::new(Arc::clone(&self.blob), flights.claim(self.id, bytes.clone()), bytes))
     }
 
@@ -121,7 +121,8 @@ impl SharedReader {
         }
         for (n, gap) in gaps(missing).into_iter().enumerate().take(CLAIMS_MAX) {
             let mut flights = self.blob.flights.lock();
-            let Some(bytes) = flights.unclaimed(gap.clone()).filter(|bytes| n == 0 || *bytes == gap) else {
+            let Some(bytes) = flights.unclaimed(gap.clone(), self.id).filter(|bytes| n == 0 || *bytes == gap)
+            else {
                 continue;
             };
             let id = flights.claim(self.id, bytes.clone());

@@ -59,7 +59,7 @@ impl Ahead {
         let limits = Some(BlobLimits::default());
         let blobs = BlobSettings { limits, keeps_private: false, public_for: Duration::from_secs(60) };
         let gateway = Gateway::new(Tunnel::of_servers(servers), STALL_TIMEOUT, Metadata::open(None))
-            .with_blob_cache(BlobCache::open(Some(cache.path()), blobs));
+            .with_blob_cache(BlobCache::open(Some(cache.path()), blobs, Duration::ZERO));
         Self { gateway, pair, layer: Layer::new(LENGTH), next: Layer::new(NEXT_LENGTH), _cache: cache }
     }
 

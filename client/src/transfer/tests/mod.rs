@@ -79,7 +79,14 @@ impl Scene {
                 keeps_private: false,
                 public_for: Duration::from_secs(60),
             };
-            (self.gateway.clone().with_blob_cache(BlobCache::open(Some(cache.path()), blobs)), cache)
+            (
+                self.gateway.clone().with_blob_cache(BlobCache::open(
+                    Some(cache.path()),
+                    blobs,
+                    Duration::ZERO,
+                )),
+                cache,
+            )
         });
         keeping
     }

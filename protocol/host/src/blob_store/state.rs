@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 #[expect(missing_docs, reason = "the fields are a path and what the system said")]
 pub enum OpenError {
     /// Another process has it.
-    #[error("another docxy-client uses {}: end it, or name another cache directory", directory.display())]
+    #[error("another process uses {}: end it, or name another cache directory", directory.display())]
     InUse { directory: PathBuf },
     /// It is another user's.
     #[error("{} belongs to another user: run as that user, or name another cache directory", directory.display())]

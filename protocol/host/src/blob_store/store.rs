@@ -18,8 +18,11 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
+
+/// How often a directory that another process has is tried again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The store. Clones share it.
 #[derive(Debug, Clone)]
@@ -61,6 +64,20 @@ impl BlobStore {
         let check_all = move || to_check.into_iter().for_each(|check| check());
         thread("docxy-blob-hash").spawn(check_all).map_err(failed)?;
         Ok(Self(shared))
+    }
+
+    /// The same, which waits so long for a process that still has the directory, perhaps because it ends.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(directory: &Path, limits: BlobLimits, patience: Duration) -> Result<Self, OpenError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::open(directory, limits) {
+                Err(OpenError::InUse { .. }) if Instant::now() < until => thread::sleep(LOCK_INTERVAL),
+                opened => return opened,
+            }
+        }
     }
 
     /// The blob of this size, of which nothing may be there yet. It is not evicted while a clone lives. The disk is
@@ -115,32 +132,29 @@ impl BlobStore {
     }
 
     /// Removes the private blobs of these repositories, whose owner has logged out. Those in use are gone for new
-    /// readers. Returns how many.
-    pub async fn remove_private(
-        &self,
-        is_removed: impl Fn(&Registry, &Repository) -> bool + Send + 'static,
-    ) -> u64 {
-        let store = self.clone();
-        let remove = move || {
-            let mut keys = HashSet::new();
-            for (name, ..) in store.names(|name| name.is_private) {
-                match store.read(&name) {
-                    Some(opened) => drop(keys.insert(opened.head.key)),
-                    // Whose it is cannot be read.
-                    None => store.remove_damaged(name),
-                }
+    /// readers. Returns how many, when their files are gone. Blocks.
+    pub fn remove_private(&self, is_removed: impl Fn(&Registry, &Repository) -> bool) -> u64 {
+        let mut keys = HashSet::new();
+        for (name, ..) in self.names(|name| name.is_private) {
+            match self.read(&name) {
+                Some(opened) => drop(keys.insert(opened.head.key)),
+                // Whose it is cannot be read.
+                None => self.remove_damaged(name),
             }
-            // They need not have a file yet.
-            let in_use = store.0.entries.lock().in_use();
-            keys.extend(in_use.iter().map(|blob| blob.key.clone()));
-            keys.retain(|key| {
-                let BlobOwner::Private(registry, repository) = &key.owner else { return false };
-                is_removed(registry, repository)
-            });
-            keys.iter().filter_map(|key| store.open_blob(key, None)).inspect(StoredBlob::discard).count()
-                as u64
-        };
-        tokio::task::spawn_blocking(remove).await.unwrap_or_default()
+        }
+        // They need not have a file yet.
+        let in_use = self.0.entries.lock().in_use();
+        keys.extend(in_use.iter().map(|blob| blob.key.clone()));
+        keys.retain(|key| {
+            let BlobOwner::Private(registry, repository) = &key.owner else { return false };
+            is_removed(registry, repository)
+        });
+        let blobs = keys.iter().filter_map(|key| self.open_blob(key, None));
+        let count = blobs.inspect(StoredBlob::discard).count();
+        let (sender, receiver) = mpsc::channel::<()>();
+        self.0.later(|_, sender| drop(sender), sender);
+        let _ = receiver.recv();
+        count as u64
     }
 
     /// The state, for `/health`. Never touches the disk.

@@ -82,6 +82,19 @@ impl<S: RangeSource> Download<S> {
         Self { part: Some(BodyPart { hop, body, skip: 0 }), received: 0, resume }
     }
 
+    /// These bytes of a blob, of which no response has been requested yet.
+    ///
+    /// # Errors
+    /// If no attempt succeeds.
+    pub(crate) async fn fetch(source: S, expected: ContentRange) -> Result<Self, UpstreamError> {
+        let mut resume = Resume { expected, source, backoff: Backoff::new(RETRY_SCHEDULE) };
+        let part = match resume.attempt(0, response_timeout(0)).await {
+            Ok(part) => part,
+            Err(error) => resume.after(error, 0).await?,
+        };
+        Ok(Self { part: Some(part), received: 0, resume: Some(resume) })
+    }
+
     /// The length in bytes, if the sender announced it. Unknown is not zero.
     #[must_use]
     pub(crate) fn length(&self) -> Option<u64> {

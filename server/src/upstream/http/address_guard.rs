@@ -248,6 +248,7 @@ mod tests {
         proxy: Option<ProxySettings>,
     ) -> AddressGuard {
         let settings = Settings {
+            layer_cache: None,
             common: CommonSettings::default(),
             fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
             client_max_rate: None,

@@ -1,7 +1,7 @@
 //! Requests the rest of a blob from its registry, with the first request's credential.
 
 use super::authorized_registry::{AuthorizedRegistry, is_refusal};
-use crate::upstream::blob::download::{self, RangeSource};
+use crate::upstream::blob::download::RangeSource;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
@@ -11,9 +11,6 @@ use docxy_protocol::request::Request;
 use http::{HeaderValue, header};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The streaming body of a response.
-pub(crate) type Download = download::Download<BlobSource>;
 
 /// A blob at a registry.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The proof that everybody may read a manifest, which content needs before it is shared, or fetched with the
+//! The proof that everybody may read a manifest or a blob, which content needs before it is shared, or fetched with the
 //! operator's account.
 //!
 //! Must never be made of anything but a registry's success for a request that was sent without an account.
@@ -6,6 +6,7 @@
 use crate::store::Key;
 use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
+use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::name::{Digest, Reference, Registry, Repository};
 use docxy_protocol::request::{Operation, Request};
@@ -68,6 +69,25 @@ impl PublicProof {
     }
 }
 
+/// Everybody may read this blob.
+#[derive(Debug)]
+pub(crate) struct PublicBlob {
+    digest: Digest,
+}
+
+impl PublicBlob {
+    /// The proof in a response with this status to `request`, if that was sent without an account and succeeded.
+    pub(crate) fn of_anonymous(request: &Request, status: StatusCode) -> Option<Self> {
+        let Operation::Blob { digest, .. } = &request.operation else { return None };
+        let is_shown = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        (is_shown && request.authorization == Authorization::Public).then(|| Self { digest: digest.clone() })
+    }
+
+    pub(crate) const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +95,7 @@ mod tests {
     use docxy_protocol::fault::Hop;
     use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
     use docxy_protocol::request::Method;
+    use docxy_protocol::secret::Secret;
     use http::HeaderValue;
 
     fn proof(reference: &str, status: u16, reported: Option<&str>, body: &'static [u8]) -> Option<Digest> {
@@ -90,6 +111,26 @@ mod tests {
         let request = Request::new(Registry::docker_hub(), operation);
         PublicProof::of_anonymous(&Registry::docker_hub(), &api, &request, &response)
             .map(|proof| proof.digest)
+    }
+
+    #[test]
+    fn a_blob_is_public_only_if_it_was_shown_without_an_account() {
+        let digest = Digester::sha256().digest(b"layer");
+        let repository = "library/a".parse().unwrap();
+        let operation = Operation::Blob { repository, digest: digest.clone(), method: Method::Get };
+        let request = |authorization| {
+            Request::new(Registry::docker_hub(), operation.clone()).with_authorization(authorization)
+        };
+        let found = |authorization, status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            PublicBlob::of_anonymous(&request(authorization), status).map(|proof| proof.digest)
+        };
+        for status in [200, 206] {
+            assert_eq!(found(Authorization::Public, status), Some(digest.clone()));
+            assert_eq!(found(Authorization::Bearer(Secret::new("t")), status), None);
+            assert_eq!(found(Authorization::None, status), None);
+        }
+        assert_eq!(found(Authorization::Public, 401), None);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The response to a client's request: its head is checked, and a blob's body is still streaming.
 
-use super::blob_source::{BlobSource, Download};
+use super::blob_source::BlobSource;
 use super::page_links;
 use super::public_proof::PublicProof;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::{collect, collect_until};
 use crate::upstream::http::redirect::{RedirectChain, UpstreamResponse};
 use crate::upstream::http::small_response::SmallResponse;
+use crate::upstream::layer_cache::{Download, Remote};
 use bytes::Bytes;
 use docxy_protocol::accept::essence;
 use docxy_protocol::error_body;
@@ -100,8 +101,8 @@ impl Response {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             ResponseBody::Small(body)
         } else {
-            let download = Download::new(hop, status, &head.headers, incoming, source);
-            ResponseBody::Stream(Box::new(download))
+            let remote = Remote::new(hop, status, &head.headers, incoming, source);
+            ResponseBody::Stream(Box::new(Download::Remote(remote)))
         };
         Ok(Self { status, headers, body, public_proof: None })
     }

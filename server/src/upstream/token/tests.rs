@@ -19,6 +19,7 @@ fn tokens(listener: &TcpListener) -> Arc<RegistryTokens> {
         resolve: BTreeMap::new(),
     };
     let settings = Settings {
+        layer_cache: None,
         common: CommonSettings::default(),
         fixed_rate_limit: "1 Gbit/s".parse().unwrap(),
         client_max_rate: None,

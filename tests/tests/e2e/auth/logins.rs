@@ -16,12 +16,13 @@ use docxy_tests::{
 };
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::support::{
     http_client::{ANY, HttpClient, HttpResponse, basic},
     scripted_registry::{DIGEST, NAME, RegistryRequest, ScriptedRegistry, reply},
-    testbed::{ALICE, bytes},
+    testbed::{ALICE, Testbed, bytes, wait_until_up},
     two_registries::{OTHER, TwoRegistries, other_image},
 };
 
@@ -60,7 +61,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
-    let two = TwoRegistries::with(OTHER, &["--cache-size", "1 GB"]).await;
+    let mut two = TwoRegistries::with(OTHER, &["--cache-size", "1 GB"]).await;
     let (client, engine) = (&two.testbed.client, &two.testbed.engine);
     assert_eq!(manifest(engine, &[]).await.status, StatusCode::UNAUTHORIZED);
     let refused = login(client, OTHER, "not-her-password");
@@ -109,6 +110,23 @@ async fn a_private_image_is_pulled_by_login_and_not_after_logout() {
     }
     let to_hub = hub.request_log().snapshot();
     assert!(to_hub.iter().all(|entry| entry.authorization_scheme() != Some("Basic")), "{to_hub:#?}");
+
+    // Where private layers are kept, they go with the login.
+    let Testbed { client, engine, .. } = &mut two.testbed;
+    let (cache, config) = (client.cache(), client.cache().with_file_name("client.toml"));
+    fs::write(&config, "cache_private = true").unwrap();
+    let arguments = ["--cache-size", "1 GB", "--config", config.to_str().unwrap()];
+    block_in_place(|| client.stop().and_then(|_| client.start_again_with(&arguments))).unwrap();
+    wait_until_up(client);
+    assert!(login(client, OTHER, ALICE.1).status.success());
+    let layer = &image.platform("amd64").unwrap().layers[0].blob;
+    let path = format!("/v2/{OTHER}/{PRIVATE}/blobs/{}", layer.digest());
+    assert!(engine.get(&path, &[("authorization", &public_token.bearer())]).await.whole);
+    let is_kept = |health: &Value| health["cache"]["blobs"] == 1;
+    block_in_place(|| client.wait_for_health("keep a layer", PROCESS_TIMEOUT, is_kept)).unwrap();
+    block_in_place(|| client.command_without_link(&["logout", OTHER], PROCESS_TIMEOUT)).unwrap();
+    assert!(files_below(&cache).iter().all(|file| !contains(file, &bytes(layer))));
+    assert_eq!(block_in_place(|| client.health()).unwrap()["cache"]["blobs"], 0);
 }
 
 /// Writes the file that `login` writes, with these entries.

@@ -2,8 +2,12 @@
 
 mod cache_command;
 mod private;
+mod server_cache;
 mod shared;
 mod stored;
+mod warm;
+
+use std::{fs, path::Path};
 
 use hub_stand_in::Blob;
 
@@ -31,4 +35,14 @@ fn assert_crossed_once(testbed: &Testbed, blob: &Blob) {
     let (crossed, sent) = (crossed(testbed), testbed.hub.transfers().bytes_sent());
     println!("{crossed} bytes have crossed, and {sent} were sent, of {}", blob.len());
     assert!(crossed >= blob.len() && crossed <= blob.len() * 102 / 100, "{crossed} of {}", blob.len());
+}
+
+/// Whether a file below this directory has these bytes.
+fn is_on_disk(directory: &Path, bytes: &[u8]) -> bool {
+    fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).any(|path| {
+        if path.is_dir() {
+            return is_on_disk(&path, bytes);
+        }
+        path.is_file() && fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes)
+    })
 }

@@ -1,14 +1,14 @@
 //! Who may see what is kept: everybody what a request without a credential got, and the rest whoever its registry shows it
 //! to now.
 
-use std::{fs, io::Write as _, path::Path};
+use std::io::Write as _;
 
 use futures_util::future::FutureExt as _;
 use http::StatusCode;
 use hub_stand_in::Blob;
 use tokio::task::block_in_place;
 
-use super::{KEEPING, MIB, crossed};
+use super::{KEEPING, MIB, crossed, is_on_disk};
 use crate::support::{
     http_client::{HttpClient, HttpResponse},
     scripted_registry::{NAME, RegistryRequest, ScriptedRegistry, reply},
@@ -46,16 +46,6 @@ fn add_private_blob(testbed: &Testbed, seed: u64) -> (Blob, String) {
     testbed.hub.store().add_blob("alice/private", blob.clone());
     let path = format!("/v2/alice/private/blobs/{}", blob.digest());
     (blob, path)
-}
-
-/// Whether a file below this directory has these bytes.
-fn is_on_disk(directory: &Path, bytes: &[u8]) -> bool {
-    fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).any(|path| {
-        if path.is_dir() {
-            return is_on_disk(&path, bytes);
-        }
-        path.is_file() && fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes)
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -270,7 +270,7 @@ async fn blobs_of_one_owner_are_not_another_s_and_are_removed_at_logout() {
     let blob = store.blob(&in_use, SIZE).await;
     write(&blob, &bytes, 0..1000, 1000);
     let is_removed = |_: &_, repository: &docxy_protocol::name::Repository| repository.as_str() != "a/his";
-    assert_eq!(store.remove_private(is_removed).await, 2);
+    assert_eq!(store.remove_private(is_removed), 2);
     write(&blob, &bytes, 1000..SIZE, 100_000);
     store.flush().await;
     assert!(store.find(&hers).await.is_none() && store.find(&in_use).await.is_none());

@@ -26,7 +26,10 @@ pub(in super::super) const CONTROL: u64 = 0;
 const STREAM_BYTES_MAX: usize = SEGMENT_BYTES as usize / 2;
 
 /// The urgency of large bodies: after all that has an urgency of its own.
-const BODY_URGENCY: i32 = PADDING_URGENCY - 1;
+const BODY_URGENCY: i32 = BACKGROUND_URGENCY - 1;
+
+/// That of bodies in the background: after all others.
+const BACKGROUND_URGENCY: i32 = PADDING_URGENCY - 1;
 
 /// That of padding: after all else.
 const PADDING_URGENCY: i32 = i32::MAX;
@@ -238,7 +241,8 @@ impl Outbox {
     /// The stream is sent in the turns of this body, its lowest turn first.
     pub(in super::super) fn set_turn(&self, stream: u64, body: Body, turn: i32) {
         if let Some(entry) = self.state.lock().entries.get_mut(&stream) {
-            (entry.urgency, entry.body, entry.turn) = (BODY_URGENCY, body, turn);
+            entry.urgency = if body.is_in_background { BACKGROUND_URGENCY } else { BODY_URGENCY };
+            (entry.body, entry.turn) = (body, turn);
         }
     }
 

@@ -61,4 +61,13 @@ async fn bodies_have_equal_turns_however_many_streams_they_have() {
         assert!(outbox.pass_batch(FRAME_BYTES));
     }
     assert_eq!(left(&outbox, &streams), [STREAM_BYTES_MAX - 2 * FRAME_BYTES; 2]);
+    // One in the background waits for all others.
+    let outbox = Outbox::new();
+    let (streams, _open) = queue_streams(&outbox, 2).await;
+    outbox.set_turn(streams[0], Body::in_background(), 1);
+    outbox.set_turn(streams[1], Body::default(), 9);
+    for _ in 0..3 {
+        assert!(outbox.pass_batch(FRAME_BYTES));
+    }
+    assert_eq!(left(&outbox, &streams), [STREAM_BYTES_MAX, STREAM_BYTES_MAX - 3 * FRAME_BYTES]);
 }
