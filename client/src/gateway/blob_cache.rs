@@ -42,7 +42,7 @@ impl BlobCache {
         Self(Err(reason.to_owned()))
     }
 
-    pub(super) fn blobs(&self) -> Option<SharedBlobs> {
+    pub(crate) fn blobs(&self) -> Option<SharedBlobs> {
         self.0.as_ref().ok().map(|(blobs, _)| blobs.clone())
     }
 

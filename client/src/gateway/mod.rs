@@ -34,6 +34,7 @@ use crate::credentials::{Credentials, TokenSource};
 use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
+use crate::neighbours::Neighbours;
 use crate::pulls::Wanted;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
@@ -88,6 +89,7 @@ impl Gateway {
             metadata,
             counters,
             blobs: None,
+            neighbours: Neighbours::default(),
         };
         Self {
             context,
@@ -104,6 +106,18 @@ impl Gateway {
     pub fn with_blob_cache(mut self, blob_cache: BlobCache) -> Self {
         self.context.blobs = blob_cache.blobs();
         Self { blob_cache, ..self }
+    }
+
+    /// The same, which asks these neighbours for public layers.
+    #[must_use]
+    pub fn with_neighbours(mut self, neighbours: Neighbours) -> Self {
+        self.context.neighbours = neighbours;
+        self
+    }
+
+    /// The other clients in this network, for `/health`.
+    pub(crate) fn neighbours(&self) -> serde_json::Value {
+        self.context.neighbours.to_json()
     }
 
     /// The same with these logins, for engines on this machine that show no credential.
@@ -285,8 +299,10 @@ impl Gateway {
             return self.send_blob(blobs, request, deadline, guard).await;
         }
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
-        if let (Some(hint), None) = (&mut request.prefetch, &self.context.blobs) {
-            // They would have no place.
+        if let Some(hint) = &mut request.prefetch
+            && (self.context.blobs.is_none() || self.context.neighbours.are_known())
+        {
+            // They would have no place, or a neighbour may have them.
             hint.layer_segments = 0;
         }
         self.forward(request, deadline, guard).await

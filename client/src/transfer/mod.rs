@@ -39,6 +39,7 @@ use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
+use crate::neighbours::Neighbours;
 use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
 use docxy_protocol::content_range::ContentRange;
@@ -77,6 +78,8 @@ pub(crate) struct TransferContext {
     pub(crate) counters: TransferCounters,
     /// The blobs that are kept on the disk, if they are.
     pub(crate) blobs: Option<SharedBlobs>,
+    /// The clients that are asked for public ones.
+    pub(crate) neighbours: Neighbours,
 }
 
 impl TransferContext {

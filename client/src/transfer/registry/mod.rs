@@ -155,12 +155,13 @@ impl TransferRegistry {
         let cached: u64 = entries.values().map(|entry| entry.cached()).sum();
         let bytes = &self.0.counters.bytes;
         let from_disk = self.0.counters.bytes_from_disk.get();
+        let from_neighbours = self.0.counters.bytes_from_neighbours.get();
         [
             ("tunnel", bytes.tunnel.get() + received.saturating_sub(cached)),
-            ("cache", (bytes.cache.get() + cached).saturating_sub(from_disk)),
+            ("cache", (bytes.cache.get() + cached).saturating_sub(from_disk + from_neighbours)),
             ("disk", from_disk),
             // Another client in this network.
-            ("neighbour", 0),
+            ("neighbour", from_neighbours),
         ]
     }
 

@@ -9,6 +9,7 @@
 //! - `shared_blob`: one blob: the stored bytes, the flights and the readers.
 //! - `flights`: which range is on its way, and who needs it. Pure.
 //! - `flight`: brings one range.
+//! - `held`: what a neighbour brings, until its digest was compared.
 //! - `ahead`: what the server sends before a reader requests it.
 //! - `reader`: one reader's way through the blob.
 //!
@@ -17,6 +18,7 @@
 mod ahead;
 mod flight;
 mod flights;
+mod held;
 mod reader;
 mod shared_blob;
 mod shared_blobs;

@@ -32,6 +32,8 @@ pub(crate) struct SharedReader {
     bytes: Range<u64>,
     context: TransferContext,
     range_request: RangeRequest,
+    /// Whether it waited for a neighbour.
+    was_held: bool,
 }
 
 /// What is requested again if the disk has bytes that it cannot read.
@@ -47,7 +49,13 @@ impl SharedReader {
     ) -> Self {
         let id = blob.flights.lock().add_reader(bytes.clone());
         let range_request = RangeRequest::blob(request, Some(blob.size()));
-        Self { stored: blob.stored.clone(), blob, id, bytes, context: context.clone(), range_request }
+        let (stored, context) = (blob.stored.clone(), context.clone());
+        Self { stored, blob, id, bytes, context, range_request, was_held: false }
+    }
+
+    /// Lets it read what others must wait for.
+    pub(super) fn set_holder(&self) {
+        self.blob.flights.lock().set_holder(self.id);
     }
 
     /// The bytes that it reads.
@@ -63,6 +71,9 @@ impl SharedReader {
     pub(crate) fn claim(&self) -> Option<Claim> {
         let missing = gaps(self.stored.missing(self.bytes.clone()));
         let mut flights = self.blob.flights.lock();
+        if flights.is_held_from(self.id) {
+            return None;
+        }
         let bytes = missing.into_iter().find_map(|gap| flights.unclaimed(gap))?;
         Some(Claim::new(Arc::clone(&self.blob), flights.claim(self.id, bytes.clone()), bytes))
     }
@@ -72,12 +83,11 @@ impl SharedReader {
     /// # Errors
     /// If they are neither stored nor can be fetched.
     pub(in crate::transfer) async fn next(
-        &self,
+        &mut self,
         at: u64,
         left: u64,
         guard: &TransferGuard,
     ) -> Result<Bytes, ExchangeError> {
-        let counters = &self.context.counters;
         loop {
             let mut progress = pin!(self.blob.progress.notified());
             progress.as_mut().enable();
@@ -87,7 +97,7 @@ impl SharedReader {
                 Step::Bytes { mut bytes, is_owner } => {
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     if !is_owner {
-                        counters.bytes_shared.add(bytes.len() as u64);
+                        self.context.counters.bytes_shared.add(bytes.len() as u64);
                         guard.receive_cached(bytes.len() as u64);
                     }
                     guard.proceed();
@@ -98,10 +108,21 @@ impl SharedReader {
                     guard.follow(&flight);
                     progress.await;
                 }
+                Step::Held => {
+                    self.was_held = true;
+                    progress.await;
+                }
                 Step::Look => {
                     let max = READ_BYTES_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
                     if let Some(bytes) = self.stored.read(at, max).await {
-                        counters.bytes_from_disk.add(bytes.len() as u64);
+                        let counters = &self.context.counters;
+                        let is_brought = self.was_held && at < self.blob.flights.lock().brought();
+                        let counter = if is_brought {
+                            &counters.bytes_from_neighbours
+                        } else {
+                            &counters.bytes_from_disk
+                        };
+                        counter.add(bytes.len() as u64);
                         guard.receive_cached(bytes.len() as u64);
                         guard.proceed();
                         return Ok(bytes);
