@@ -157,7 +157,7 @@ impl Gateway {
         if bytes.end - bytes.start < size / 2 {
             return None;
         }
-        blobs.receive_ask_neighbours(&self.context, request, size).await
+        blobs.receive_from_neighbour(&self.context, request, size).await
     }
 
     async fn send_asked(&self, asked: BlobRequest) -> Result<Response<Transfer>, Fault> {

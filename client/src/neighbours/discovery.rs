@@ -14,6 +14,9 @@ const SERVICE: &str = "_docxy._tcp.local.";
 /// The pause before it is tried again after the daemon has closed the search.
 const SEARCH_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long the end of the program waits for the daemon.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The network is not searched.
 #[derive(Debug, thiserror::Error)]
 #[error("multicast DNS does not work here: {0}")]
@@ -52,8 +55,10 @@ impl Discovery {
 
 impl Drop for Discovery {
     fn drop(&mut self) {
-        // Says goodbye, so that nobody asks this port any more.
-        let _ = self.daemon.shutdown();
+        // It says goodbye, so that nobody asks this port any more. The program ends right after.
+        if let Ok(ended) = self.daemon.shutdown() {
+            let _ = ended.recv_timeout(GOODBYE_TIMEOUT);
+        }
     }
 }
 

@@ -92,6 +92,8 @@ struct Entry {
     received: AtomicU64,
     /// The received bytes that did not cross the tunnel for this transfer.
     cached: AtomicU64,
+    /// Those of `cached` that a neighbour brought.
+    brought: AtomicU64,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -123,6 +125,7 @@ impl TransferRegistry {
             started: Instant::now(),
             received: AtomicU64::new(0),
             cached: AtomicU64::new(0),
+            brought: AtomicU64::new(0),
             rate: RateMeter::default(),
             state: Mutex::new(State { snapshot, waits_since: None, is_cached: false, end: End::default() }),
         });

@@ -4,7 +4,7 @@
 //! Each byte is hashed once, in order: from one neighbour, from the next one if that fails, and the rest from the tunnel if
 //! it is the smaller part. Otherwise nothing of it is used, and the readers fetch it all as usual.
 //!
-//! Must never let a reader have a byte of a neighbour before, nor hold one up for longer than `HELD_MAX`.
+//! Must never let a reader have a byte of a neighbour before, nor hold one up for longer than twice `HELD_MAX`.
 
 use super::shared_blob::SharedBlob;
 use super::{Found, SharedBlobs, SharedReader};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long readers wait for a blob that arrives. After 5 minutes without a byte, Kubernetes gives up.
+/// How long readers wait for the turn of a blob, and then while it arrives. After 5 minutes without a byte, Kubernetes gives up.
 const HELD_MAX: Duration = Duration::from_secs(60);
 
 /// The time after which the rate of a neighbour is compared, again and again.
@@ -77,7 +77,7 @@ impl HeldBlob {
 
     async fn run(mut self, neighbour: Neighbour) {
         let neighbours = self.context.neighbours.clone();
-        let _turn = neighbours.turn(self.blob.size()).await;
+        let Ok(_turn) = timeout(HELD_MAX, neighbours.turn(self.blob.size())).await else { return };
         let until = Instant::now() + HELD_MAX;
         match timeout(HELD_MAX, self.receive(neighbour, until)).await {
             Ok(Some(found)) if found == *self.digest() => self.is_right = true,
@@ -154,7 +154,7 @@ impl HeldBlob {
     async fn receive_rest(&self, digester: &mut Digester) -> Option<()> {
         let (mut at, size) = (self.brought, self.blob.size());
         let (blob, request) = (Arc::clone(&self.blob), self.request.clone());
-        let mut reader = SharedReader::new(&self.context, blob, request, at..size);
+        let reader = SharedReader::new(&self.context, blob, request, at..size);
         reader.set_holder();
         let guard = TransferRegistry::default().begin(&self.request, None);
         while at < size && self.blob.flights.lock().has_other_readers() {

@@ -32,7 +32,7 @@ pub(crate) struct SharedReader {
     bytes: Range<u64>,
     context: TransferContext,
     range_request: RangeRequest,
-    /// Whether it waited for a neighbour.
+    /// Whether a neighbour brings bytes for it.
     was_held: bool,
 }
 
@@ -47,10 +47,14 @@ impl SharedReader {
         request: Request,
         bytes: Range<u64>,
     ) -> Self {
-        let id = blob.flights.lock().add_reader(bytes.clone());
+        let (id, was_held) = {
+            let mut flights = blob.flights.lock();
+            let id = flights.add_reader(bytes.clone());
+            (id, flights.is_held_from(id))
+        };
         let range_request = RangeRequest::blob(request, Some(blob.size()));
         let (stored, context) = (blob.stored.clone(), context.clone());
-        Self { stored, blob, id, bytes, context, range_request, was_held: false }
+        Self { stored, blob, id, bytes, context, range_request, was_held }
     }
 
     /// Lets it read what others must wait for.
@@ -83,7 +87,7 @@ impl SharedReader {
     /// # Errors
     /// If they are neither stored nor can be fetched.
     pub(in crate::transfer) async fn next(
-        &mut self,
+        &self,
         at: u64,
         left: u64,
         guard: &TransferGuard,
@@ -108,22 +112,18 @@ impl SharedReader {
                     guard.follow(&flight);
                     progress.await;
                 }
-                Step::Held => {
-                    self.was_held = true;
-                    progress.await;
-                }
+                Step::Held => progress.await,
                 Step::Look => {
                     let max = READ_BYTES_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
                     if let Some(bytes) = self.stored.read(at, max).await {
-                        let counters = &self.context.counters;
-                        let is_brought = self.was_held && at < self.blob.flights.lock().brought();
-                        let counter = if is_brought {
-                            &counters.bytes_from_neighbours
+                        let (counters, length) = (&self.context.counters, bytes.len() as u64);
+                        if self.was_held && at < self.blob.flights.lock().brought() {
+                            counters.bytes_from_neighbours.add(length);
+                            guard.receive_brought(length);
                         } else {
-                            &counters.bytes_from_disk
-                        };
-                        counter.add(bytes.len() as u64);
-                        guard.receive_cached(bytes.len() as u64);
+                            counters.bytes_from_disk.add(length);
+                            guard.receive_cached(length);
+                        }
                         guard.proceed();
                         return Ok(bytes);
                     }
