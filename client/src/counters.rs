@@ -102,6 +102,8 @@ pub(crate) struct TransferEvents {
     pub(crate) bytes_crossed: Counter,
     /// Bytes of blobs that engines got from the disk.
     pub(crate) bytes_from_disk: Counter,
+    /// Bytes of blobs that another client in this network has brought, to engines that waited for them.
+    pub(crate) bytes_from_neighbours: Counter,
     /// Bytes of blobs that engines got while another engine's request brought them.
     pub(crate) bytes_shared: Counter,
     /// Requests to registries by each known engine.
@@ -136,6 +138,7 @@ impl Default for TransferEvents {
             pulls_of_others: Counter::default(),
             bytes_crossed: Counter::default(),
             bytes_from_disk: Counter::default(),
+            bytes_from_neighbours: Counter::default(),
             bytes_shared: Counter::default(),
             engines: ByName::default(),
             responses: ByStatus::default(),

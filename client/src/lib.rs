@@ -39,6 +39,7 @@ pub mod gateway;
 pub mod local_api;
 pub mod logins;
 pub mod metadata;
+pub mod neighbours;
 pub mod pull;
 pub mod pulls;
 mod recent_errors;

@@ -181,7 +181,7 @@ pub(super) struct LogoutArguments {
 ///
 /// A change of the links, by `join` or `links`, takes effect at once. SIGHUP reads the config file and the links again, and applies hosts, patience, log, warm, links, congestion,
 /// max_rate, leg and proxy. Links that have changed are dialed again, all if one of the last four has, and pulls
-/// continue over the new connections. A file that is not valid changes nothing. listen, cache and cache_size need a restart. SIGUSR1 writes the current state to
+/// continue over the new connections. A file that is not valid changes nothing. listen, share, neighbours, cache and cache_size need a restart. SIGUSR1 writes the current state to
 /// the log; SIGUSR2 is ignored. Log lines that cannot be written are dropped and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client run\n  docker pull 127.0.0.1:5080/library/alpine\n\n\

@@ -66,6 +66,8 @@ impl Reload {
             "settings reloaded"
         );
         warn_if_changed("listen", &self.settings.listen, &new.listen);
+        let sharing = |settings: &Settings| (settings.share, settings.neighbours.clone());
+        warn_if_changed("share", &sharing(&self.settings), &sharing(&new));
         warn_if_changed("cache", &self.settings.cache, &new.cache);
         warn_if_changed("cache_size", &self.settings.blobs, &new.blobs);
         self.settings = new;

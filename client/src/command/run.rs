@@ -11,7 +11,8 @@ use crate::gateway::{BlobCache, Gateway};
 use crate::local_api;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
-use crate::settings::{Flags, Settings, warn_of_open_links};
+use crate::neighbours::{self, Neighbours};
+use crate::settings::{Flags, Settings, Share, warn_of_open_links};
 use crate::tunnel::Tunnel;
 use docxy_host::file_fingerprint::FILE_THREAD_KEEP_ALIVE;
 use docxy_host::logging;
@@ -50,9 +51,16 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
         let metadata = Metadata::open(settings.cache.as_deref());
         let logins = Logins::open(settings.logins.clone());
         let blob_cache = BlobCache::open(settings.cache.as_deref(), settings.blobs, LOCK_TIMEOUT);
+        let named = settings.neighbours.iter().map(|neighbour| neighbour.0).collect();
+        let neighbours = Neighbours::named(named);
         let gateway = Gateway::new(tunnel.clone(), settings.stall_timeout, metadata)
             .with_logins(logins)
+            .with_neighbours(neighbours.clone())
             .with_blob_cache(blob_cache.clone());
+        let _sharing = match settings.share {
+            Share(Some(address)) => neighbours::start(address, &neighbours, blob_cache.blobs()).await,
+            Share(None) => None,
+        };
         let private = blob_cache.clone();
         tokio::spawn(async move { private.forget_private().await });
         let hosts = AllowedHosts::new(settings.hosts.clone().into());

@@ -37,6 +37,7 @@ pub(super) fn response(gateway: &Gateway, log: &LogHandle) -> Response<ResponseB
     body["log_lines_dropped"] = json!(log.lines_dropped());
     body["tcp_congestion"] = json!(kernel_congestion());
     body["cache"] = gateway.blob_cache();
+    body["neighbours"] = gateway.neighbours();
     body["since_start"] = gateway.counters();
     json_value(status, &body)
 }

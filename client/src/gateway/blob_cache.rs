@@ -53,7 +53,7 @@ impl BlobCache {
         Self(Err(Off { reason: reason.to_owned(), is_wanted: false }))
     }
 
-    pub(super) fn blobs(&self) -> Option<SharedBlobs> {
+    pub(crate) fn blobs(&self) -> Option<SharedBlobs> {
         self.0.as_ref().ok().map(|(blobs, _)| blobs.clone())
     }
 

@@ -36,6 +36,7 @@ use crate::credentials::{Credentials, TokenSource};
 use crate::local_api::RunningClient;
 use crate::logins::Logins;
 use crate::metadata::Metadata;
+use crate::neighbours::Neighbours;
 use crate::pulls::Wanted;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
@@ -94,6 +95,7 @@ impl Gateway {
             counters,
             outages: Arc::default(),
             blobs: None,
+            neighbours: Neighbours::default(),
         };
         Self {
             context,
@@ -110,6 +112,18 @@ impl Gateway {
     pub fn with_blob_cache(mut self, blob_cache: BlobCache) -> Self {
         self.context.blobs = blob_cache.blobs();
         Self { blob_cache, ..self }
+    }
+
+    /// The same, which asks these neighbours for public layers.
+    #[must_use]
+    pub fn with_neighbours(mut self, neighbours: Neighbours) -> Self {
+        self.context.neighbours = neighbours;
+        self
+    }
+
+    /// The other clients in this network, for `/health`.
+    pub(crate) fn neighbours(&self) -> serde_json::Value {
+        self.context.neighbours.to_json()
     }
 
     /// The same with these logins, for engines on this machine that show no credential.
@@ -299,9 +313,9 @@ impl Gateway {
         request.prefetch = metadata.policy.hint_for(&request, &metadata.cache).await;
         let is_in_background = request.is_in_background();
         if let Some(hint) = &mut request.prefetch
-            && (self.context.blobs.is_none() || is_in_background)
+            && (self.context.blobs.is_none() || self.context.neighbours.are_known() || is_in_background)
         {
-            // They would have no place, or come before what somebody waits for.
+            // They would have no place, a neighbour may have them, or they would come before what somebody waits for.
             hint.layer_segments = 0;
         }
         self.forward(request, deadline, guard).await

@@ -132,6 +132,9 @@ impl Gateway {
             first = first_request.await.ok().flatten();
             found = blobs.find(request).await;
         }
+        if found.is_none() {
+            found = self.ask_neighbours(blobs, request, *wanted).await;
+        }
         let found = found.and_then(|found| Some((wanted.bytes(found.blob.size())?, found)));
         match found {
             Some((bytes, found)) => {
@@ -140,6 +143,22 @@ impl Gateway {
             }
             None => self.send_asked(asked).await,
         }
+    }
+
+    /// The blob of a request, which a neighbour sends now. `None` if none does, or the request is for a small part of it:
+    /// that would have to wait for the whole. Only for a digest that a manifest names which everybody may read.
+    async fn ask_neighbours(&self, blobs: &SharedBlobs, request: &Request, wanted: Wanted) -> Option<Found> {
+        let (Operation::Blob { digest, method: Method::Get, .. }, false) =
+            (&request.operation, request.has_credential())
+        else {
+            return None;
+        };
+        let size = self.context.metadata.cache.descriptor_index().public_blob_size(digest)?;
+        let bytes = wanted.bytes(size)?;
+        if bytes.end - bytes.start < size / 2 {
+            return None;
+        }
+        blobs.receive_from_neighbour(&self.context, request, size).await
     }
 
     async fn send_asked(&self, asked: BlobRequest) -> Result<Response<Transfer>, Fault> {
@@ -249,7 +268,11 @@ impl Gateway {
         let is_known = blobs.find(&public).await.is_some_and(|found| found.is_public);
         let request = if is_known { &public } else { request };
         let key = blobs.key(request)?;
-        if let Some(found) = blobs.find(request).await.filter(|found| !found.is_public) {
+        let mut found = blobs.find(request).await;
+        if found.is_none() {
+            found = self.ask_neighbours(blobs, request, Wanted::Whole).await;
+        }
+        if let Some(found) = found.filter(|found| !found.is_public) {
             let asked = BlobRequest {
                 request: request.clone(),
                 wanted: Wanted::Whole,

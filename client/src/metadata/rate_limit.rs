@@ -39,8 +39,6 @@ pub struct ReportedLimit {
     pub at: Timestamp,
     /// When requests are allowed again, if the registry says so.
     pub resets_at: Option<Timestamp>,
-    #[serde(skip)]
-    stock: Stock,
 }
 
 /// How many pulls are left. The last one is the worst.
@@ -58,18 +56,18 @@ enum Stock {
 pub(crate) struct RateLimits(Arc<Mutex<BySource>>);
 
 /// By registry and counted account.
-type BySource = BTreeMap<(Registry, Option<CleanText<100>>), ReportedLimit>;
+type BySource = BTreeMap<(Registry, Option<CleanText<100>>), (ReportedLimit, Stock)>;
 
 impl RateLimits {
     pub(crate) fn all(&self) -> Vec<ReportedLimit> {
         let mut limits = self.0.lock();
         let now = Timestamp::now();
-        for limit in limits.values_mut() {
+        for (limit, _) in limits.values_mut() {
             limit.resets_at = limit.resets_at.filter(|reset| *reset > now);
         }
         // A refusal is over then.
-        limits.retain(|_, limit| limit.limit.is_some() || limit.resets_at.is_some());
-        limits.values().cloned().collect()
+        limits.retain(|_, (limit, _)| limit.limit.is_some() || limit.resets_at.is_some());
+        limits.values().map(|(limit, _)| limit.clone()).collect()
     }
 
     /// Stores the limit of a response, and tells when less than a tenth is left, when none is, and when that is over.
@@ -95,25 +93,26 @@ impl RateLimits {
         let mut limits = self.0.lock();
         let key = (limit.registry.clone(), limit.source.clone());
         if limits.len() >= REPORTED_LIMITS_MAX && !limits.contains_key(&key) {
-            let oldest = limits.iter().min_by_key(|(_, limit)| limit.at).map(|(key, _)| key.clone());
+            let oldest = limits.iter().min_by_key(|(_, (limit, _))| limit.at).map(|(key, _)| key.clone());
             oldest.map(|key| limits.remove(&key));
         }
-        let before = limits.get(&key).map_or(Stock::Many, |before| before.stock);
-        let stock = match limit.stock {
+        let before = limits.get(&key).map_or(Stock::Many, |(_, stock)| *stock);
+        let stock = match Stock::of(&limit) {
             // A pull that is left again now and then is no end of the trouble.
             Stock::Few => before.max(Stock::Few),
             stock => stock,
         };
-        limits.insert(key, ReportedLimit { stock, ..limit });
+        limits.insert(key, (limit, stock));
         (stock != before).then_some(stock)
     }
 }
 
 impl Stock {
-    const fn of(remaining: u64, limit: u64) -> Self {
-        match remaining {
-            0 if limit > 0 => Self::UsedUp,
-            _ if remaining.saturating_mul(LOW_DIVISOR) < limit => Self::Few,
+    /// A refusal without counts says nothing of what is left.
+    const fn of(limit: &ReportedLimit) -> Self {
+        match (limit.remaining, limit.limit) {
+            (Some(0), Some(1..)) => Self::UsedUp,
+            (Some(remaining), Some(limit)) if remaining.saturating_mul(LOW_DIVISOR) < limit => Self::Few,
             _ => Self::Many,
         }
     }
@@ -125,10 +124,9 @@ fn read(registry: &Registry, status: StatusCode, headers: &Headers) -> Option<Re
     let resets_at = reset(headers, SystemTime::from(at)).and_then(|reset| Timestamp::try_from(reset).ok());
     match RateLimit::from_headers(headers) {
         Some(RateLimit { limit: Some(limit), remaining: Some(remaining), window, source }) => {
-            let stock = Stock::of(remaining, limit);
             let (limit, remaining) = (Some(limit), Some(remaining));
             let window = window.map(|window| window.as_secs());
-            Some(ReportedLimit { registry, source, limit, remaining, window, at, resets_at, stock })
+            Some(ReportedLimit { registry, source, limit, remaining, window, at, resets_at })
         }
         _ => (status == StatusCode::TOO_MANY_REQUESTS && resets_at.is_some()).then_some(ReportedLimit {
             registry,
@@ -138,7 +136,6 @@ fn read(registry: &Registry, status: StatusCode, headers: &Headers) -> Option<Re
             window: None,
             at,
             resets_at,
-            stock: Stock::Many,
         }),
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct End {
     pub(crate) status: Option<u16>,
     /// Those of them that this client had kept, or that another engine's request brought.
     pub(crate) cached: u64,
+    /// Those of `cached` that a neighbour brought.
+    pub(crate) brought: u64,
     /// How often it was interrupted, and went on.
     pub(crate) interruptions: u32,
 }

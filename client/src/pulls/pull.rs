@@ -31,9 +31,10 @@ pub(crate) struct Pull {
     pub(crate) began: Moment,
     /// The config and the layers, as far as they are known.
     pub(crate) blobs: Vec<Blob>,
-    /// Bytes of the transfers that have ended, through the tunnel and from the cache.
+    /// Bytes of the transfers that have ended, through the tunnel, from the cache and from neighbours.
     pub(crate) from_tunnel: u64,
     pub(crate) from_cache: u64,
+    pub(crate) from_neighbour: u64,
     pub(crate) interruptions: u32,
     pub(crate) failure: Option<CleanText>,
     pub(crate) ended: Option<(Moment, super::Outcome)>,
@@ -79,6 +80,7 @@ impl Pull {
             blobs: Vec::new(),
             from_tunnel: 0,
             from_cache: 0,
+            from_neighbour: 0,
             interruptions: 0,
             failure: None,
             ended: None,
@@ -182,7 +184,8 @@ impl Pull {
         self.active = now;
         let Some(blob) = self.transfers.remove(&transfer) else { return };
         self.from_tunnel += end.bytes.saturating_sub(end.cached);
-        self.from_cache += end.cached;
+        self.from_cache += end.cached.saturating_sub(end.brought);
+        self.from_neighbour += end.brought;
         self.interruptions += end.interruptions;
         let status = end.status.and_then(|status| StatusCode::from_u16(status).ok());
         let is_content = status.is_none_or(|status| status.is_success());

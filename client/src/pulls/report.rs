@@ -102,6 +102,8 @@ pub struct Finished {
     pub from_tunnel: u64,
     /// Bytes that came from what this client has kept.
     pub from_cache: u64,
+    /// Bytes that another client in this network brought.
+    pub from_neighbour: u64,
     /// How often a transfer was interrupted, and went on.
     pub interruptions: u32,
 }
@@ -177,6 +179,7 @@ impl Pull {
             layers: (layers().filter(|blob| blob.is_whole).count(), layers().count()),
             from_tunnel: self.from_tunnel,
             from_cache: self.from_cache,
+            from_neighbour: self.from_neighbour,
             interruptions: self.interruptions,
         })
     }

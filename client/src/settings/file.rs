@@ -4,6 +4,7 @@
 
 use super::host_name::HostName;
 use super::networks::Networks;
+use super::share::{NeighbourAddress, Share};
 use crate::logins::CredentialHelper;
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use crate::warm::{DailyWindow, Interval, Schedule, WarmImages, WarmSettings};
@@ -30,6 +31,8 @@ pub(super) struct ConfigFile {
     pub(super) credential_helper: Option<CredentialHelper>,
     pub(super) hosts: Vec<HostName>,
     pub(super) allow_remote: Networks,
+    pub(super) share: Share,
+    pub(super) neighbours: Vec<NeighbourAddress>,
     pub(super) congestion: Option<Congestion>,
     pub(super) max_rate: Option<Rates>,
     pub(super) leg: Option<LegChoice>,

@@ -3,6 +3,7 @@
 //! Their comments are the help of the commands.
 
 use super::networks::Networks;
+use super::share::{NeighbourAddress, Share};
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
@@ -95,6 +96,17 @@ pub struct ServingFlags {
         default_missing_value = "all"
     )]
     pub allow_remote: Option<Networks>,
+    /// Share public layers with other clients in this network, at this port or address [default: off; without a value:
+    /// port 5082]
+    ///
+    /// They get those that are whole on this disk, by digest, and nothing is fetched for them; only machines in this
+    /// machine's private networks are served. Multicast DNS announces the port, and finds others, which are asked before a
+    /// layer crosses the tunnel: so they learn which public layers are pulled here.
+    #[arg(long, value_name = "ADDR", env = "DOCXY_SHARE", num_args = 0..=1, default_missing_value = "true")]
+    pub share: Option<Share>,
+    /// Another client that shares, as in 192.168.1.7:5082, where multicast does not reach it; may be given several times
+    #[arg(long = "neighbour", value_name = "ADDR", env = "DOCXY_NEIGHBOUR", value_delimiter = ',')]
+    pub neighbours: Vec<NeighbourAddress>,
     /// How long an interrupted pull waits for its next byte before its response is aborted [default: 600]
     #[arg(long, value_name = "SECONDS", env = "DOCXY_PATIENCE")]
     pub patience: Option<u64>,

@@ -14,6 +14,7 @@ mod link_store;
 mod networks;
 mod proxy;
 mod rates;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use link_store::{
 };
 pub use networks::{Networks, NetworksError};
 pub use rates::RatesError;
+pub use share::{DEFAULT_SHARE_PORT, NeighbourAddress, NeighbourAddressError, Share, ShareError};
 
 use crate::logins::CredentialHelper;
 use crate::tunnel::{JoinedLink, TunnelConfig};
@@ -69,6 +71,10 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// The networks of other machines whose engines may use this client.
     pub networks: Networks,
+    /// Where neighbours are served.
+    pub share: Share,
+    /// The neighbours that are named.
+    pub neighbours: Vec<NeighbourAddress>,
     /// How long an interrupted transfer waits for its next byte.
     pub stall_timeout: Duration,
     /// The cache directory; `None` caches in memory only.
@@ -107,8 +113,18 @@ impl Settings {
     pub fn reload(flags: &Flags) -> Result<Self, SettingsError> {
         let mut config = config(flags)?;
         let warm = config.warm.take().map(|table| table.settings(&config.path));
-        let ServingFlags { listen: _, hosts, allow_remote, patience, wait_for_link: _, log_format } =
-            &flags.serving;
+        let ServingFlags {
+            listen: _,
+            hosts,
+            allow_remote,
+            share,
+            neighbours,
+            patience,
+            wait_for_link: _,
+            log_format,
+        } = &flags.serving;
+        let share = share.unwrap_or(config.share);
+        let neighbours = first_set(neighbours, &config.neighbours).unwrap_or_default();
         let log_format = log_format.or(config.log_format).unwrap_or_default();
         let listen = listen_addresses(flags, &config);
         let networks = allow_remote.clone().unwrap_or_else(|| config.allow_remote.clone());
@@ -133,6 +149,8 @@ impl Settings {
             listen,
             hosts,
             networks,
+            share,
+            neighbours,
             stall_timeout,
             cache,
             blobs,

@@ -40,6 +40,7 @@ use crate::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
+use crate::neighbours::Neighbours;
 use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
 use docxy_host::trouble::Troubles;
@@ -82,6 +83,8 @@ pub(crate) struct TransferContext {
     pub(crate) outages: Arc<Troubles<Registry>>,
     /// The blobs that are kept on the disk, if they are.
     pub(crate) blobs: Option<SharedBlobs>,
+    /// The clients that are asked for public ones.
+    pub(crate) neighbours: Neighbours,
 }
 
 impl TransferContext {

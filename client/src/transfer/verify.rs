@@ -66,6 +66,14 @@ impl VerifiedBody {
                 return Ok(Some(bytes));
             }
             match self.source.next().await? {
+                // It was verified while this waited for it.
+                Some(bytes)
+                    if self.source.position() == bytes.len() as u64
+                        && self.stored.as_ref().is_some_and(StoredBlob::is_verified) =>
+                {
+                    self.verifier = None;
+                    return Ok(Some(bytes));
+                }
                 Some(bytes) => verifier.push(bytes),
                 None if verifier.digester.is_none() => return Ok(None),
                 None => {

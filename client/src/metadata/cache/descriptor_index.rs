@@ -37,7 +37,8 @@ pub(crate) type Layer = (Digest, u64);
 /// The roles of known digests.
 #[derive(Debug)]
 pub(crate) struct DescriptorIndex {
-    roles: Mutex<Lru<Digest, Role>>,
+    /// Each with whether everybody may read a manifest that names it.
+    roles: Mutex<Lru<Digest, (Role, bool)>>,
     inserted: Notify,
     /// By each layer: all layers of the image that named it last, in their order.
     images: Mutex<Lru<Digest, Arc<[Layer]>>>,
@@ -54,8 +55,8 @@ impl Default for DescriptorIndex {
 }
 
 impl DescriptorIndex {
-    /// Adds the digests that a manifest names.
-    pub(crate) fn insert_manifest(&self, entry: &CacheEntry) {
+    /// Adds the digests that a manifest names, which everybody may read or not.
+    pub(crate) fn insert_manifest(&self, entry: &CacheEntry, is_public: bool) {
         let named: Vec<(Digest, Role)> = match parse_manifest(entry) {
             Some(Manifest::Index(entries)) => {
                 entries.into_iter().map(|entry| (entry.digest, Role::Image(entry.platform))).collect()
@@ -69,7 +70,8 @@ impl DescriptorIndex {
         };
         let mut roles = self.roles.lock();
         for (digest, role) in named.into_iter().take(DIGESTS_PER_MANIFEST_MAX) {
-            roles.insert(digest, role, 1);
+            let was_public = roles.get(&digest).is_some_and(|(_, is_public)| *is_public);
+            roles.insert(digest, (role, is_public || was_public), 1);
         }
         drop(roles);
         self.inserted.notify_waiters();
@@ -91,7 +93,15 @@ impl DescriptorIndex {
 
     /// What a digest stands for, if a manifest has named it.
     pub(crate) fn role(&self, digest: &Digest) -> Option<Role> {
-        self.roles.lock().get(digest).cloned()
+        self.roles.lock().get(digest).map(|(role, _)| role.clone())
+    }
+
+    /// The size in bytes of a blob, if a manifest that everybody may read has named it.
+    pub(crate) fn public_blob_size(&self, digest: &Digest) -> Option<u64> {
+        match self.roles.lock().get(digest) {
+            Some((Role::Blob(size), true)) => Some(*size),
+            _ => None,
+        }
     }
 
     /// Waits until a manifest has named this blob. Returns its size in bytes.

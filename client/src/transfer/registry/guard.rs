@@ -77,6 +77,12 @@ impl TransferGuard {
         self.entry.cached.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The same of what a neighbour brought.
+    pub(in crate::transfer) fn receive_brought(&self, bytes: u64) {
+        self.receive_cached(bytes);
+        self.entry.brought.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The response has this status, and its content this digest, if it says so.
     pub(crate) fn answered(&self, status: StatusCode, digest: Option<&Digest>) {
         self.entry.state.lock().end.status = Some(status.as_u16());
@@ -170,7 +176,8 @@ impl Drop for TransferGuard {
     fn drop(&mut self) {
         let bytes = self.entry.received.load(Ordering::Relaxed);
         let cached = self.entry.cached();
-        let end = End { bytes, cached, ..self.entry.state.lock().end };
+        let brought = self.entry.brought.load(Ordering::Relaxed).min(cached);
+        let end = End { bytes, cached, brought, ..self.entry.state.lock().end };
         let RunningTransfers { entries, counters, .. } = &*self.registry.0;
         let mut entries = entries.lock();
         // With the entries locked, so that no report counts them twice.

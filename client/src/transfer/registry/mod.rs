@@ -92,6 +92,8 @@ struct Entry {
     received: AtomicU64,
     /// The received bytes that did not cross the tunnel for this transfer.
     cached: AtomicU64,
+    /// Those of `cached` that a neighbour brought.
+    brought: AtomicU64,
     rate: RateMeter,
     state: Mutex<State>,
 }
@@ -123,6 +125,7 @@ impl TransferRegistry {
             started: Instant::now(),
             received: AtomicU64::new(0),
             cached: AtomicU64::new(0),
+            brought: AtomicU64::new(0),
             rate: RateMeter::default(),
             state: Mutex::new(State { snapshot, waits_since: None, is_cached: false, end: End::default() }),
         });
@@ -155,12 +158,13 @@ impl TransferRegistry {
         let cached: u64 = entries.values().map(|entry| entry.cached()).sum();
         let bytes = &self.0.counters.bytes;
         let from_disk = self.0.counters.bytes_from_disk.get();
+        let from_neighbours = self.0.counters.bytes_from_neighbours.get();
         [
             ("tunnel", bytes.tunnel.get() + received.saturating_sub(cached)),
-            ("cache", (bytes.cache.get() + cached).saturating_sub(from_disk)),
+            ("cache", (bytes.cache.get() + cached).saturating_sub(from_disk + from_neighbours)),
             ("disk", from_disk),
             // Another client in this network.
-            ("neighbour", 0),
+            ("neighbour", from_neighbours),
         ]
     }
 

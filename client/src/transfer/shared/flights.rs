@@ -36,6 +36,10 @@ pub(super) struct Flights {
     next_id: u64,
     /// Whether it has had a reader.
     was_read: bool,
+    /// The only reader that gets bytes, while all others are held back.
+    holder: Option<u64>,
+    /// The end of what a neighbour has brought to readers that were held back.
+    brought: u64,
 }
 
 /// A range that is on its way.
@@ -75,6 +79,8 @@ pub(super) enum Step {
     Bytes { bytes: Bytes, is_owner: bool },
     /// A flight brings them.
     Wait(Waiting),
+    /// They may be wrong, which is being found out.
+    Held,
     /// No flight brings them: they are stored, or missing.
     Look,
     /// They do not come.
@@ -118,6 +124,9 @@ impl Flights {
             if let Some((_, fault)) = reader.fault.take_if(|(byte, _)| *byte == at) {
                 return Step::Failed(fault);
             }
+        }
+        if self.is_held_from(id) {
+            return Step::Held;
         }
         let covering = self.flights.iter().filter(|flight| flight.bytes.contains(&at));
         for flight in covering {
@@ -192,8 +201,43 @@ impl Flights {
 
     /// Begins a flight of bytes that come ahead of their readers. `None` if another one brings some of them.
     pub(super) fn claim_ahead(&mut self, bytes: Range<u64>) -> Option<u64> {
-        let is_free = self.unclaimed(bytes.clone(), NO_READER).as_ref() == Some(&bytes);
+        let is_free =
+            self.holder.is_none() && self.unclaimed(bytes.clone(), NO_READER).as_ref() == Some(&bytes);
         is_free.then(|| self.claim(NO_READER, bytes))
+    }
+
+    /// Holds all readers back. `false` if there is one, or something is on its way.
+    pub(super) fn hold(&mut self) -> bool {
+        let is_free = self.holder.is_none() && self.readers.is_empty() && self.flights.is_empty();
+        if is_free {
+            self.holder = Some(NO_READER);
+        }
+        is_free
+    }
+
+    /// This reader is not held back.
+    pub(super) fn set_holder(&mut self, id: u64) {
+        self.holder = self.holder.map(|_| id);
+    }
+
+    /// Whether this reader is held back.
+    pub(super) fn is_held_from(&self, id: u64) -> bool {
+        self.holder.is_some_and(|holder| holder != id)
+    }
+
+    /// Whether a reader is held back.
+    pub(super) fn has_other_readers(&self) -> bool {
+        self.readers.keys().any(|id| self.is_held_from(*id))
+    }
+
+    /// Holds nobody back any more. A neighbour has brought the bytes before this position.
+    pub(super) fn release(&mut self, brought: u64) {
+        (self.holder, self.brought) = (None, brought);
+    }
+
+    /// The end of what a neighbour has brought.
+    pub(super) const fn brought(&self) -> u64 {
+        self.brought
     }
 
     /// Whether some bytes come ahead of their readers.
@@ -452,6 +496,25 @@ mod tests {
         assert_eq!(flights.demand(own), Demand::Until(SIZE));
         assert!(matches!(flights.step(warm, 1000), Step::Wait(_)), "the engine's brings it");
         assert_eq!(flights.unclaimed(1000..SIZE, warm), None);
+    }
+
+    #[test]
+    fn what_may_be_wrong_goes_to_nobody_but_its_holder() {
+        let mut flights = Flights::default();
+        assert!(flights.hold() && !flights.hold());
+        assert_eq!(flights.claim_ahead(0..M), None);
+        let holder = flights.add_reader(M..SIZE, false);
+        flights.set_holder(holder);
+        assert!(!flights.has_other_readers());
+        let reader = flights.add_reader(0..SIZE, false);
+        assert!(flights.has_other_readers() && flights.is_held_from(reader) && !flights.is_held_from(holder));
+        let flight = claim(&mut flights, holder, M..SIZE);
+        flights.arrived(flight, Bytes::from_static(&[7; 1000]));
+        assert!(matches!(flights.step(holder, M), Step::Bytes { .. }));
+        assert!(matches!(flights.step(reader, M), Step::Held));
+        flights.release(M);
+        assert!(matches!(flights.step(reader, M), Step::Bytes { .. }));
+        assert!(matches!(flights.step(reader, 0), Step::Look) && !flights.hold());
     }
 
     #[test]

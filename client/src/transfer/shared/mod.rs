@@ -9,7 +9,8 @@
 //! - `shared_blob`: one blob: the stored bytes, the flights and the readers.
 //! - `flights`: which range is on its way, and who needs it. Pure.
 //! - `flight`: brings one range.
-//! - `ahead`: what comes before a reader requests it.
+//! - `held`: what a neighbour brings, until its digest was compared.
+//! - `ahead`: what the server sends before a reader requests it.
 //! - `expected`: which layers a reader will request next. Pure.
 //! - `reader`: one reader's way through the blob.
 //!
@@ -19,6 +20,7 @@ mod ahead;
 mod expected;
 mod flight;
 mod flights;
+mod held;
 mod reader;
 mod shared_blob;
 mod shared_blobs;

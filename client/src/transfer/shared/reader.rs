@@ -32,6 +32,8 @@ pub(crate) struct SharedReader {
     bytes: Range<u64>,
     context: TransferContext,
     range_request: RangeRequest,
+    /// Whether a neighbour brings bytes for it.
+    was_held: bool,
 }
 
 /// What is requested again if the disk has bytes that it cannot read.
@@ -45,9 +47,19 @@ impl SharedReader {
         request: Request,
         bytes: Range<u64>,
     ) -> Self {
-        let id = blob.flights.lock().add_reader(bytes.clone(), request.is_in_background());
+        let (id, was_held) = {
+            let mut flights = blob.flights.lock();
+            let id = flights.add_reader(bytes.clone(), request.is_in_background());
+            (id, flights.is_held_from(id))
+        };
         let range_request = RangeRequest::blob(request, Some(blob.size()));
-        Self { stored: blob.stored.clone(), blob, id, bytes, context: context.clone(), range_request }
+        let (stored, context) = (blob.stored.clone(), context.clone());
+        Self { stored, blob, id, bytes, context, range_request, was_held }
+    }
+
+    /// Lets it read what others must wait for.
+    pub(super) fn set_holder(&self) {
+        self.blob.flights.lock().set_holder(self.id);
     }
 
     /// The bytes that it reads.
@@ -63,6 +75,9 @@ impl SharedReader {
     pub(crate) fn claim(&self) -> Option<Claim> {
         let missing = gaps(self.stored.missing(self.bytes.clone()));
         let mut flights = self.blob.flights.lock();
+        if flights.is_held_from(self.id) {
+            return None;
+        }
         let bytes = missing.into_iter().find_map(|gap| flights.unclaimed(gap, self.id))?;
         Some(Claim::new(Arc::clone(&self.blob), flights.claim(self.id, bytes.clone()), bytes))
     }
@@ -77,7 +92,6 @@ impl SharedReader {
         left: u64,
         guard: &TransferGuard,
     ) -> Result<Bytes, ExchangeError> {
-        let counters = &self.context.counters;
         loop {
             let mut progress = pin!(self.blob.progress.notified());
             progress.as_mut().enable();
@@ -87,7 +101,7 @@ impl SharedReader {
                 Step::Bytes { mut bytes, is_owner } => {
                     bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     if !is_owner {
-                        counters.bytes_shared.add(bytes.len() as u64);
+                        self.context.counters.bytes_shared.add(bytes.len() as u64);
                         guard.receive_cached(bytes.len() as u64);
                     }
                     guard.proceed();
@@ -98,11 +112,18 @@ impl SharedReader {
                     guard.follow(&flight);
                     progress.await;
                 }
+                Step::Held => progress.await,
                 Step::Look => {
                     let max = READ_BYTES_MAX.min(usize::try_from(left).unwrap_or(usize::MAX));
                     if let Some(bytes) = self.stored.read(at, max).await {
-                        counters.bytes_from_disk.add(bytes.len() as u64);
-                        guard.receive_cached(bytes.len() as u64);
+                        let (counters, length) = (&self.context.counters, bytes.len() as u64);
+                        if self.was_held && at < self.blob.flights.lock().brought() {
+                            counters.bytes_from_neighbours.add(length);
+                            guard.receive_brought(length);
+                        } else {
+                            counters.bytes_from_disk.add(length);
+                            guard.receive_cached(length);
+                        }
                         guard.proceed();
                         return Ok(bytes);
                     }

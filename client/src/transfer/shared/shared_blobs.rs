@@ -5,7 +5,7 @@
 use super::expected::Expected;
 use super::shared_blob::SharedBlob;
 use docxy_host::blob_store::{BlobKey, BlobOwner, BlobStore, StoredBlob};
-use docxy_protocol::name::Registry;
+use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -76,9 +76,20 @@ impl SharedBlobs {
     /// a credential is to be sent without it first.
     pub(crate) async fn find(&self, request: &Request) -> Option<Found> {
         let key = self.key(request)?;
+        self.get(&key).await.map(|blob| self.found(blob))
+    }
+
+    pub(super) fn found(&self, blob: Arc<SharedBlob>) -> Found {
+        let is_of_everybody = blob.stored.key().owner == BlobOwner::Public;
+        let is_public = is_of_everybody && blob.is_public(self.public_for);
+        Found { blob, is_public }
+    }
+
+    /// A blob that neighbours may have: everybody may see it, and all of it is here and right.
+    pub(crate) async fn to_share(&self, digest: &Digest) -> Option<StoredBlob> {
+        let key = BlobKey { digest: digest.clone(), owner: BlobOwner::Public };
         let blob = self.get(&key).await?;
-        let is_public = key.owner == BlobOwner::Public && blob.is_public(self.public_for);
-        Some(Found { blob, is_public })
+        (blob.stored.is_verified() && blob.is_public(self.public_for)).then(|| blob.stored.clone())
     }
 
     /// Waits until what comes ahead of an engine's request shows that everybody may see the blob; `false` if nothing does.

@@ -2,6 +2,7 @@
 
 mod beside_running_client;
 mod layers_ahead;
+mod neighbours;
 mod server;
 
 use super::*;
@@ -48,7 +49,8 @@ struct Scene {
     servers: watch::Receiver<Vec<ServerState>>,
     _server: AbortOnDropHandle<()>,
     /// Where the same client keeps layers, if it does.
-    cache: OnceLock<(Gateway, tempfile::TempDir)>,
+    cache: OnceLock<(Gateway, BlobCache, tempfile::TempDir)>,
+    metadata: Metadata,
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
@@ -63,32 +65,33 @@ impl Scene {
     fn with_stall_timeout(leg: TestLeg, length: u64, plays: Vec<Play>, stall_timeout: Duration) -> Self {
         let content: Bytes = (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
         let (servers, receiver) = watch::channel(Vec::new());
-        let gateway = Gateway::new(Tunnel::of_servers(receiver.clone()), stall_timeout, Metadata::open(None));
+        let metadata = Metadata::open(None);
+        let gateway = Gateway::new(Tunnel::of_servers(receiver.clone()), stall_timeout, metadata.clone());
         let seen = Seen::default();
         let server = tokio::spawn(server::run(leg, content.clone(), plays, servers, seen.clone()));
         let _server = AbortOnDropHandle::new(server);
-        Self { gateway, content, seen, servers: receiver, _server, cache: OnceLock::new() }
+        Self { gateway, content, seen, servers: receiver, _server, cache: OnceLock::new(), metadata }
     }
 
     /// The same client, which keeps layers.
     fn keeping(&self) -> &Gateway {
-        let (keeping, _) = self.cache.get_or_init(|| {
+        let (keeping, ..) = self.cache.get_or_init(|| {
             let cache = tempfile::tempdir().unwrap();
             let blobs = BlobSettings {
                 limits: Some(BlobLimits::default()),
                 keeps_private: false,
                 public_for: Duration::from_secs(60),
             };
-            (
-                self.gateway.clone().with_blob_cache(BlobCache::open(
-                    Some(cache.path()),
-                    blobs,
-                    Duration::ZERO,
-                )),
-                cache,
-            )
+            let blobs = BlobCache::open(Some(cache.path()), blobs, Duration::ZERO);
+            (self.gateway.clone().with_blob_cache(blobs.clone()), blobs, cache)
         });
         keeping
+    }
+
+    /// The layers that it keeps.
+    fn kept(&self) -> SharedBlobs {
+        self.keeping();
+        self.cache.get().and_then(|(_, blobs, _)| blobs.blobs()).unwrap()
     }
 
     /// The transfer of the blob, after the first session, for which a busy machine takes a while: a client without a server

@@ -9,7 +9,7 @@ use docxy_protocol::frame;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::limits::SEGMENT_BYTES;
 use docxy_protocol::reply::{self, BodyFraming, Reply};
-use docxy_protocol::request::Request;
+use docxy_protocol::request::{Method, Request};
 use docxy_protocol::segment::SegmentLayout;
 use docxy_transport::test_legs::{Pair, TestLeg};
 use docxy_transport::{SendError, SendStream};
@@ -52,7 +52,7 @@ pub(super) enum Play {
 /// What the test sees of the server.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    /// The `Range` of each request; empty without one.
+    /// The `Range` of each request; empty without one. `HEAD` for a `HEAD`.
     pub(super) ranges: Arc<Mutex<Vec<String>>>,
     /// Whether the client has read a byte of the blob. The first session is not lost before.
     pub(super) begun: Arc<watch::Sender<bool>>,
@@ -114,7 +114,9 @@ impl PlayedServer {
             self.accept().await?;
         }
         let (exchange, request, mut stream) = self.requests.pop_front().ok_or(Lost)?;
-        let range = request.headers.get_str(&header::RANGE).unwrap_or_default().to_owned();
+        let is_head = request.operation.method() == Method::Head;
+        let range = request.headers.get_str(&header::RANGE).unwrap_or_default();
+        let range = if is_head { "HEAD" } else { range }.to_owned();
         self.seen.ranges.lock().unwrap().push(range.clone());
         let total = self.content.len() as u64;
         let play = plays.pop_front().unwrap_or(Play::Serve);
@@ -133,6 +135,10 @@ impl PlayedServer {
             }
             Play::Respond(status) => {
                 respond(&mut stream, *status, Headers::default(), BodyFraming::None).await?;
+                return Ok(stream.finish()?);
+            }
+            _ if is_head => {
+                respond(&mut stream, 200, Headers::default(), BodyFraming::None).await?;
                 return Ok(stream.finish()?);
             }
             Play::Corrupt(position) => body[*position] ^= 1,

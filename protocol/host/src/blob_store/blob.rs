@@ -5,7 +5,8 @@
 use super::chunks::{CHUNK_BYTES, Chunks};
 use super::file::{BlobFile, Standing, fingerprint};
 use super::key::{BlobKey, BlobName};
-use super::shared::Shared;
+use super::shared::{MEMORY_BYTES_MAX, Shared};
+use super::writer::Writer;
 use bytes::Bytes;
 use docxy_protocol::digester::Digester;
 use parking_lot::Mutex;
@@ -39,9 +40,14 @@ pub(super) struct State {
     is_verified: bool,
     /// Whether bytes were written twice. Then it is unknown which of them a stream has hashed.
     is_ambiguous: bool,
+    /// Whether its bytes may be wrong, and nobody gets them yet.
+    is_held: bool,
     /// Whether nothing is stored any more.
     pub(super) is_gone: bool,
 }
+
+/// Bytes of one blob that wait for the disk while [`StoredBlob::written`] lets its caller go on.
+const UNWRITTEN_BYTES_MAX: u64 = MEMORY_BYTES_MAX / 4;
 
 impl State {
     fn new(size: u64, stored: Vec<Option<u32>>) -> Self {
@@ -51,6 +57,7 @@ impl State {
             proven_public: None,
             is_verified: false,
             is_ambiguous: false,
+            is_held: false,
             is_gone: false,
         }
     }
@@ -62,7 +69,7 @@ impl State {
     /// What the file should say.
     pub(super) fn standing(&self) -> Standing {
         let verified = self.is_verified.then(|| fingerprint(self.chunks.checksums())).flatten();
-        Standing { verified, proven_public: self.proven_public }
+        Standing { verified, proven_public: self.proven_public, is_held: self.is_held }
     }
 
     /// A chunk that could not be written.
@@ -106,14 +113,14 @@ impl Blob {
             let mut state = self.state.lock();
             match read {
                 _ if state.is_gone => {}
-                Ok(Some(opened)) if opened.head.key == self.key => {
+                Ok(Some(opened)) if opened.head.key == self.key && !opened.standing.is_held => {
                     *state = State::new(opened.head.size, opened.chunks);
                     let content = fingerprint(state.chunks.checksums());
                     state.is_verified = content.is_some() && content == opened.standing.verified;
                     state.proven_public = opened.standing.proven_public;
                     state.file = Some(Arc::new(opened.file));
                 }
-                // It was removed, cannot be read, or a crash left it so.
+                // It was removed, cannot be read, or a crash left it so, or held.
                 _ => {
                     drop(state);
                     self.shared.resize(&self.name, |_| 0);
@@ -159,7 +166,7 @@ impl Blob {
             let digest = &self.key.digest;
             tracing::warn!(%digest, chunk = n, suppressed, "a stored chunk is damaged; it will be fetched again");
         }
-        self.shared.later(move |writer, blob| writer.clear_chunk(&blob, n), Arc::clone(self));
+        self.shared.later(move |writer, blob| writer.clear_chunk(&blob, n, true), Arc::clone(self));
         self.notify_changed();
     }
 
@@ -391,6 +398,57 @@ impl StoredBlob {
     /// is dropped. The next [`BlobStore::blob`](super::BlobStore::blob) begins anew.
     pub fn discard(&self) {
         self.blob.discard();
+    }
+
+    /// Marks a blob of which nothing is there yet: what is written may be wrong, is not to be shown to anybody, and does not
+    /// outlast this process. Until [`release`](Self::release) or [`discard_held`](Self::discard_held). Returns whether it
+    /// could be marked, and may be stored at all.
+    #[must_use]
+    pub fn hold(&self) -> bool {
+        let is_stored = self.blob.shared.size_max() >= self.size();
+        let mut state = self.blob.state.lock();
+        if !is_stored || !state.chunks.is_empty() || state.is_gone || state.is_held || state.file.is_some() {
+            return false;
+        }
+        state.is_held = true;
+        true
+    }
+
+    /// What is there is right.
+    pub fn release(&self) {
+        self.blob.state.lock().is_held = false;
+        self.blob.write_standing();
+    }
+
+    /// Removes the chunks with bytes before this position, which are wrong or not needed. What is left is right.
+    pub fn discard_held(&self, end: u64) {
+        let mut state = self.blob.state.lock();
+        state.is_verified = false;
+        for n in 0..end.div_ceil(CHUNK_BYTES).min(Chunks::count(state.chunks.size())) {
+            let is_stored = state.chunks.checksum(n).is_some();
+            let freed = state.chunks.remove_from_memory(n);
+            self.blob.shared.free_memory(freed);
+            state.chunks.remove_stored(n);
+            if is_stored || freed > 0 {
+                // The writer may be at it.
+                let clear = move |writer: &mut Writer, blob| writer.clear_chunk(&blob, n, is_stored);
+                self.blob.shared.later(clear, Arc::clone(&self.blob));
+            }
+        }
+        drop(state);
+        self.release();
+        self.blob.notify_changed();
+    }
+
+    /// Waits until little of the blob waits for the disk. Who writes as fast as the disk then loses nothing.
+    pub async fn written(&self) {
+        loop {
+            let changed = self.changed();
+            if self.blob.state.lock().chunks.memory_bytes() <= UNWRITTEN_BYTES_MAX {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// When the blob was last proven to be public; `None` if never, or that was lost.

@@ -23,6 +23,9 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 /// Where the [`Standing`] is. The disk writes its sector whole, or not.
 const STANDING_AT: u64 = BLOCK_BYTES - 16;
 
+/// Set in the seconds of a [`Standing`] if the blob is held.
+const HELD: u64 = 1 << 63;
+
 /// Bytes of an entry of the table.
 const ENTRY_BYTES: u64 = 8;
 
@@ -52,6 +55,8 @@ pub(super) struct Standing {
     pub(super) verified: Option<u32>,
     /// When it was proven to be public.
     pub(super) proven_public: Option<SystemTime>,
+    /// Whether its bytes may be wrong: they are shown to nobody, and removed at the next start.
+    pub(super) is_held: bool,
 }
 
 /// A file that was read.
@@ -65,14 +70,17 @@ pub(super) struct Opened {
 
 impl BlobFile {
     /// Makes a new file that of a blob, of which nothing is there.
-    pub(super) fn create(file: File, head: &Head) -> io::Result<Self> {
+    pub(super) fn create(file: File, head: &Head, standing: Standing) -> io::Result<Self> {
         let text = serde_json::to_vec(head)?;
         let salt = crc32fast::hash(&text);
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let block = [&MAGIC[..], &salt.to_le_bytes(), &length.to_le_bytes(), &text].concat();
+        let mut block = [&MAGIC[..], &salt.to_le_bytes(), &length.to_le_bytes(), &text].concat();
         if block.len() as u64 > STANDING_AT {
             return Err(ErrorKind::InvalidInput.into());
         }
+        // At once, so that a held blob never has a file that does not say so.
+        block.resize(STANDING_AT as usize, 0);
+        block.extend(standing.encode(salt));
         file.write_all_at(&block, 0)?;
         file.set_len(data_at(head.size))?;
         Ok(Self { file, size: head.size, salt })
@@ -142,7 +150,8 @@ impl Standing {
     fn encode(self, salt: u32) -> [u8; 16] {
         let proven = self.proven_public.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let mut slot = [0; 16];
-        slot[..8].copy_from_slice(&proven.map_or(0, |proven| proven.as_secs()).to_le_bytes());
+        let seconds = proven.map_or(0, |proven| proven.as_secs()) | if self.is_held { HELD } else { 0 };
+        slot[..8].copy_from_slice(&seconds.to_le_bytes());
         slot[8..12].copy_from_slice(&self.verified.unwrap_or_default().to_le_bytes());
         let checksum = entry_checksum(salt, crc32fast::hash(&slot[..12]).into(), 0);
         slot[12..].copy_from_slice(&checksum.to_le_bytes());
@@ -155,9 +164,10 @@ impl Standing {
             return Self::default();
         }
         let seconds = u64::from(u32_at(slot, 0)) | u64::from(u32_at(slot, 4)) << 32;
+        let (is_held, seconds) = (seconds & HELD != 0, seconds & !HELD);
         let proven = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
         let verified = Some(u32_at(slot, 8)).filter(|fingerprint| *fingerprint != 0);
-        Self { verified, proven_public: proven.filter(|_| seconds > 0) }
+        Self { verified, proven_public: proven.filter(|_| seconds > 0), is_held }
     }
 }
 

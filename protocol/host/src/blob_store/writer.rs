@@ -90,6 +90,7 @@ impl Writer {
                 if let (Some(standing), Some(file)) = (standing, file) {
                     let _ = file.write_standing(standing);
                 }
+                blob.notify_changed();
             }
             return;
         }
@@ -106,8 +107,8 @@ impl Writer {
         blob.notify_changed();
     }
 
-    /// Records that a chunk was damaged.
-    pub(super) fn clear_chunk(&mut self, blob: &Arc<Blob>, n: u64) {
+    /// Records that a chunk is not there: it was damaged, or is not wanted. `is_counted` unless it was only being written.
+    pub(super) fn clear_chunk(&mut self, blob: &Arc<Blob>, n: u64, is_counted: bool) {
         let (file, length) = {
             let state = blob.state.lock();
             let range = state.chunks.range(n);
@@ -115,7 +116,8 @@ impl Writer {
         };
         if let Some(file) = file {
             let _ = file.clear_chunk(n);
-            blob.shared.resize(&blob.name, |bytes| bytes.saturating_sub(length).max(1));
+            let freed = if is_counted { length } else { 0 };
+            blob.shared.resize(&blob.name, |bytes| bytes.saturating_sub(freed).max(1));
         }
     }
 
@@ -221,7 +223,8 @@ fn create(blob: &Arc<Blob>, size: u64) -> io::Result<Option<Arc<BlobFile>>> {
         blob.state.lock().is_gone = true;
         return Ok(None);
     };
-    let made = BlobFile::create(file, &Head { key: blob.key.clone(), size });
+    let standing = blob.state.lock().standing();
+    let made = BlobFile::create(file, &Head { key: blob.key.clone(), size }, standing);
     let file = Arc::new(made.inspect_err(|_| drop(directory.remove(name)))?);
     shared.resize(name, |_| data_at(size));
     let mut state = blob.state.lock();
@@ -231,9 +234,11 @@ fn create(blob: &Arc<Blob>, size: u64) -> io::Result<Option<Arc<BlobFile>>> {
         return Ok(None);
     }
     state.file = Some(Arc::clone(&file));
-    let standing = state.standing();
+    let changed = Some(state.standing()).filter(|now| *now != standing);
     drop(state);
-    file.write_standing(standing)?;
+    if let Some(standing) = changed {
+        file.write_standing(standing)?;
+    }
     Ok(Some(file))
 }
 

@@ -201,6 +201,46 @@ async fn a_wrong_blob_is_removed_and_no_reader_gets_more_of_it() {
 }
 
 #[tokio::test]
+async fn a_held_blob_does_not_outlast_its_process_and_what_is_wrong_of_it_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((key, right), (_, wrong)) = (content(0), content(1));
+    let store = open(dir.path(), LIMITS).await;
+    let blob = store.blob(&key, SIZE).await;
+    assert!(blob.hold() && !blob.hold());
+    write(&blob, &wrong, 0..SIZE, 70_000);
+    store.flush().await;
+    drop((blob, store));
+    let store = open(dir.path(), LIMITS).await;
+    assert!(store.find(&key).await.is_none());
+    // Wrong bytes and right ones in one chunk.
+    let blob = store.blob(&key, SIZE).await;
+    assert!(blob.hold());
+    write(&blob, &wrong, 0..CHUNK_BYTES + 1, 70_000);
+    write(&blob, &right, CHUNK_BYTES + 1..SIZE, 1 << 20);
+    blob.written().await;
+    blob.discard_held(CHUNK_BYTES + 1);
+    store.flush().await;
+    drop((blob, store));
+    let store = open(dir.path(), LIMITS).await;
+    let blob = store.find(&key).await.unwrap();
+    assert_eq!(blob.missing(0..SIZE), only(0..2 * CHUNK_BYTES));
+    assert_eq!(read_all(&blob, &right, usize::MAX).await, SIZE - 2 * CHUNK_BYTES);
+    assert!(!blob.hold(), "something is there");
+    // What was right stays.
+    let (key, content) = content(2);
+    let blob = store.blob(&key, SIZE).await;
+    assert!(blob.hold());
+    write(&blob, &content, 0..SIZE, 70_000);
+    blob.verified();
+    blob.release();
+    store.flush().await;
+    drop((blob, store));
+    let blob = open(dir.path(), LIMITS).await.find(&key).await.unwrap();
+    assert!(blob.is_verified());
+    assert_eq!(read_all(&blob, &content, usize::MAX).await, SIZE);
+}
+
+#[tokio::test]
 async fn a_flipped_bit_is_thrown_away_and_can_be_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), LIMITS).await;
