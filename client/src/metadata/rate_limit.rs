@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((refusal.limit, refusal.remaining), (None, None));
         let wait = refusal.resets_at.unwrap().duration_since(refusal.at).as_secs();
         assert_eq!(wait, 90);
-        limits.0.lock().values_mut().for_each(|limit| limit.resets_at = Some(limit.at));
+        limits.0.lock().values_mut().for_each(|(limit, _)| limit.resets_at = Some(limit.at));
         assert_eq!(limits.all().len(), 1, "the refusal is over");
     }
 
