@@ -72,7 +72,8 @@ impl TunnelLab {
         let hub = StandIn::start(
             Some(&lab.hub),
             Listen::on(Lab::HUB),
-            &[&[&*blob, &image, &layers, "--anonymous-pulls=1000000", "--token-lifetime=86400"], further].concat(),
+            &[&[&*blob, &image, &layers, "--anonymous-pulls=1000000", "--token-lifetime=86400"], further]
+                .concat(),
         )?;
         Ok(Self { hub, lab })
     }
