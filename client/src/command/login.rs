@@ -239,7 +239,7 @@ async fn import_all(
 /// What `login` has put into another place before is taken away there.
 async fn keep(file: &Path, registry: &Registry, user: &str, stored: StoredLogin) -> Result<(), CommandError> {
     let place = match &stored {
-        StoredLogin::Password { .. } => format!("in {}, which only you may read", file.display()),
+        StoredLogin::Password { .. } => format!("in {}, which others may not read", file.display()),
         StoredLogin::Helper { helper, .. } => {
             format!(
                 "by docker-credential-{helper}, which the running client asks: run it as you, not as a system service"
