@@ -135,10 +135,10 @@ impl Handler {
             }
             Route::Health => Ok(health::response(&self.gateway, &self.log)),
             Route::Metrics => Ok(self.metrics(request.headers())),
-            Route::Page(name) => self.page.file(&name, &engine),
+            Route::Page(name) => self.page.file(&name),
             Route::Status => Ok(self.page.status()),
             Route::Events => self.page.events(busy),
-            Route::Action(action) => self.page.act(action, request, (&self.gateway, &engine, busy)).await,
+            Route::Action(action) => self.page.act(action, request, (&self.gateway, busy)).await,
             Route::Token(registry) => self.token(registry, request, &engine, &host, busy).await,
             Route::Registry(registry, operation, named_by) => {
                 let authorization = authorization(request.headers());

@@ -1,25 +1,28 @@
 //! The page: its files, what it shows, and what its buttons do.
 //!
 //! Other pages must not show it in a frame, run a script in it, or press its buttons: a button needs the token, which is
-//! in the page alone, and a request from this machine.
+//! in the page alone. Both are for this machine alone, which the handler sees to.
 
 use super::connection_slots::BusyGuard;
 use super::handler::read_form;
 use super::responses::{self, ResponseBody};
-use crate::gateway::{Engine, Gateway};
+use crate::gateway::Gateway;
 use crate::status::Board;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use docxy_host::blob_store::Prune;
+use docxy_host::web_page::{HTML, PageFile, SCRIPT, SHARED_FILES, protect};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::route::Action;
 use docxy_protocol::secret::Secret;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The field with the token of the page.
 const TOKEN_FIELD: &str = "docxy-token";
@@ -27,19 +30,15 @@ const TOKEN_FIELD: &str = "docxy-token";
 /// Where the token belongs in the page.
 const TOKEN_PLACE: &str = "{{token}}";
 
-/// No other host has a part in the page, and no page has it in a frame (Content Security Policy Level 3).
-const POLICY: &str =
-    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page itself.
+const INDEX: &str = include_str!("../page/index.html");
 
-/// The files by name, with their media types.
-const FILES: [(&str, &str, &[u8]); 7] = [
-    ("", "text/html; charset=utf-8", include_bytes!("../page/index.html")),
-    ("style.css", "text/css; charset=utf-8", include_bytes!("../page/style.css")),
-    ("page.js", "text/javascript; charset=utf-8", include_bytes!("../page/page.js")),
-    ("view.js", "text/javascript; charset=utf-8", include_bytes!("../page/view.js")),
-    ("graph.js", "text/javascript; charset=utf-8", include_bytes!("../page/graph.js")),
-    ("words.js", "text/javascript; charset=utf-8", include_bytes!("../page/words.js")),
-    ("icon.svg", "image/svg+xml", include_bytes!("../page/icon.svg")),
+/// Its files, beside the [shared ones](SHARED_FILES).
+const FILES: [PageFile; 4] = [
+    ("page.js", SCRIPT, include_str!("../page/page.js")),
+    ("view.js", SCRIPT, include_str!("../page/view.js")),
+    ("graph.js", SCRIPT, include_str!("../page/graph.js")),
+    ("words.js", SCRIPT, include_str!("../page/words.js")),
 ];
 
 /// The page of a running client.
@@ -55,6 +54,8 @@ pub(super) struct Page {
 struct Choice {
     server: Option<String>,
     pull: Option<u64>,
+    /// Only blobs that were not used for so many days; without it, all that are not in use.
+    unused_days: Option<u32>,
 }
 
 impl Page {
@@ -68,24 +69,25 @@ impl Page {
         Self { board, token: Secret::new(token) }
     }
 
-    /// A file of the page. The token is only for this machine.
-    pub(super) fn file(&self, name: &str, visitor: &Engine) -> Result<Response<ResponseBody>, Fault> {
-        let unknown = || Fault::new(Hop::Engine, FaultKind::RouteUnknown, "the page has no such file");
-        let (_, media_type, bytes) = FILES.iter().find(|(known, ..)| *known == name).ok_or_else(unknown)?;
-        let bytes = if name.is_empty() {
-            let token = if visitor.is_local() { self.token.expose() } else { "" };
-            Bytes::from(String::from_utf8_lossy(bytes).replace(TOKEN_PLACE, token))
+    /// The page, without a name, or one of its files.
+    pub(super) fn file(&self, name: &str) -> Result<Response<ResponseBody>, Fault> {
+        let (media_type, bytes) = if name.is_empty() {
+            (HTML, Bytes::from(INDEX.replace(TOKEN_PLACE, self.token.expose())))
         } else {
-            Bytes::from_static(bytes)
+            let file = FILES.iter().chain(&SHARED_FILES).find(|(known, ..)| *known == name);
+            let unknown = || Fault::new(Hop::Engine, FaultKind::RouteUnknown, "the page has no such file");
+            file.map(|(_, media_type, text)| (*media_type, Bytes::from_static(text.as_bytes())))
+                .ok_or_else(unknown)?
         };
         let mut response = Response::new(Either::Left(Full::new(bytes)));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        Ok(protect(response))
+        protect(response.headers_mut());
+        Ok(response)
     }
 
     /// What it shows, once.
     pub(super) fn status(&self) -> Response<ResponseBody> {
-        protect(responses::json_value(StatusCode::OK, &json!(self.board.snapshot())))
+        json_response(&json!(self.board.snapshot()))
     }
 
     /// What it shows, as that changes. The connection is none of an engine.
@@ -96,7 +98,8 @@ impl Page {
         busy.leave_slot();
         let mut response = Response::new(Either::Right(Either::Right(events)));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        Ok(protect(responses::last(response)))
+        protect(response.headers_mut());
+        Ok(responses::last(response))
     }
 
     /// Does what a button says.
@@ -104,12 +107,12 @@ impl Page {
         &self,
         action: Action,
         request: http::Request<Incoming>,
-        (gateway, visitor, busy): (&Gateway, &Engine, &BusyGuard),
+        (gateway, busy): (&Gateway, &BusyGuard),
     ) -> Result<Response<ResponseBody>, Fault> {
         let shown = request.headers().get(TOKEN_FIELD).and_then(|value| value.to_str().ok());
         let has_token = shown.is_some_and(|shown| !shown.is_empty() && Secret::new(shown) == self.token);
-        if !has_token || !visitor.is_local() {
-            let detail = "only the page of this client may ask for that, on this machine; reload it";
+        if !has_token {
+            let detail = "only the page of this client may ask for that; reload it";
             return Err(Fault::new(Hop::Engine, FaultKind::OriginNotServed, detail));
         }
         let text = read_form(request.into_body(), busy).await?;
@@ -121,23 +124,26 @@ impl Page {
             }
             Action::Prefer => {}
             Action::Forget => gateway.transfers().remove_finished(choice.pull),
+            Action::Prune => {
+                let store = gateway
+                    .blob_store()
+                    .map_err(|reason| invalid(&format!("no layers are kept on this machine: {reason}")))?;
+                let day = Duration::from_secs(24 * 3600);
+                let prune = Prune { keep_bytes: 0, used_within: choice.unused_days.map(|days| day * days) };
+                // Without a result, a panic is in the log.
+                let pruned =
+                    tokio::task::spawn_blocking(move || store.prune(prune)).await.unwrap_or_default();
+                let mut shown = json!(self.board.snapshot());
+                shown["pruned"] = json!(pruned);
+                return Ok(json_response(&shown));
+            }
         }
         Ok(self.status())
     }
 }
 
-/// Nothing of the page is kept, guessed at, framed, or told to other hosts.
-fn protect(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
-    let fields: [(HeaderName, &str); 6] = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    for (name, value) in fields {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+fn json_response(value: &serde_json::Value) -> Response<ResponseBody> {
+    let mut response = responses::json_value(StatusCode::OK, value);
+    protect(response.headers_mut());
     response
 }

@@ -1,6 +1,6 @@
 // The curve of the bytes that arrived in each of the last ten minutes' seconds.
 
-import { rate, say } from "./words.js";
+import { rate, say } from "./language.js";
 
 const WIDTH = 600, HEIGHT = 120;
 

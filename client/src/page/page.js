@@ -1,13 +1,11 @@
 // Shows what the client sends, as it changes, and sends what the buttons say.
 
 import { draw } from "./graph.js";
+import { byId, command, copy, facts, pill, quota as showQuota, setBar, setText, show } from "./elements.js";
+import { ago, bytes, chooseLanguage, count, duration, percent, rate, say } from "./language.js";
 import * as view from "./view.js";
-import { ago, bytes, chooseLanguage, duration, languageOf, percent, rate, say } from "./words.js";
 
-const { byId, command, setText, show } = view;
 const token = document.querySelector('meta[name="docxy-token"]').content;
-// Another machine has no token, and sees no buttons.
-const canAct = token !== "";
 
 let snapshot = null;
 let stream = null;
@@ -47,23 +45,21 @@ function render() {
   command(byId("pulls-try"), `docker pull ${location.host}/library/alpine`);
   view.pulls(pulls);
   show(byId("finished-section"), finished.length > 0);
-  show(byId("forget"), canAct);
   view.finished(finished);
-  document.querySelectorAll("[data-forget]").forEach((button) => show(button, canAct));
   show(byId("errors-section"), errors.length > 0);
   view.errors(errors);
   show(byId("servers"), servers.length > 0);
   show(byId("servers-empty"), servers.length === 0);
   command(byId("servers-try"), "docxy-client join");
-  show(byId("any-server"), canAct && servers.some((server) => server.preferred));
-  view.servers(servers, canAct);
+  show(byId("any-server"), servers.some((server) => server.preferred));
+  view.servers(servers);
   show(byId("quota"), quota.length > 0);
   show(byId("quota-empty"), quota.length === 0);
-  view.quota(quota);
+  showQuota(byId("quota"), quota);
   show(byId("cache-section"), cache !== null);
   if (cache) {
     setText(byId("cache-text"), say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) }));
-    [byId("cache-bar").max, byId("cache-bar").value] = [cache.limit, cache.bytes];
+    setBar(byId("cache-bar"), cache.bytes, cache.limit, say("cache"));
   }
   view.engines(engines, location.host);
   setText(byId("version"), `docxy-client ${snapshot.version}`);
@@ -71,25 +67,18 @@ function render() {
 
 function renderLine(line) {
   const state = say(line.tunnel);
-  setText(byId("state"), state);
-  byId("state").className = `pill ${view.LOOKS[line.tunnel] ?? ""}`;
+  pill(byId("state"), state, view.LOOKS[line.tunnel]);
   const server = line.server_name;
   setText(byId("line-title"), server ? say("lineTo", { state, server }) : say("noLink"));
   const notes = [line.reason, line.leg_reason, line.proxy && say("lineProxy", { proxy: line.proxy })];
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
-  const facts = [
+  facts(byId("line-facts"), [
     ["rate", rate(snapshot.history.at(-1) ?? 0)],
     ["roundTrip", line.rtt_ms === undefined ? "–" : `${line.rtt_ms} ms`],
     ["loss", line.loss == null ? "–" : percent(line.loss)],
     ["leg", line.leg?.toUpperCase() ?? "–"],
     ["since", line.since ? duration(Math.floor(ago(line.since))) : "–"],
-  ];
-  view.fill(byId("line-facts"), facts, ([name]) => name,
-    () => view.make("div", "", view.make("dt"), view.make("dd")),
-    (item, [name, value]) => {
-      setText(item.querySelector("dt"), say(name));
-      setText(item.querySelector("dd"), value);
-    });
+  ]);
   document.title = `${state} · Docxy`;
 }
 
@@ -112,6 +101,7 @@ async function act(action, choice) {
     if (response.status === 403) return location.reload();
     if (!response.ok) throw new Error((await response.json()).errors?.[0]?.message ?? response.status);
     snapshot = await response.json();
+    if (snapshot.pruned) tellPruned(snapshot.pruned);
     render();
   } catch (error) {
     setText(byId("lost"), say("failedAction", { error: error.message }));
@@ -119,31 +109,15 @@ async function act(action, choice) {
   }
 }
 
-async function copy(button) {
-  const text = button.dataset.copy;
-  let isCopied = true;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Without a secure context, as on another machine.
-    const field = view.make("textarea", "unseen", text);
-    document.body.append(field);
-    field.select();
-    isCopied = document.execCommand("copy");
-    field.remove();
-    button.focus();
-  }
-  const word = say(isCopied ? "copied" : "copyFailed");
-  setText(button, word);
-  setText(byId("news"), word);
-  setTimeout(() => setText(button, say("copy")), 2000);
+function tellPruned({ blobs, bytes: size }) {
+  const text = blobs > 0 ? say("pruned", { size: bytes(size), n: count(blobs) }) : say("prunedNone");
+  setText(byId("pruned"), text);
+  show(byId("pruned"), true);
 }
 
 function speak(language) {
   chooseLanguage(language);
-  document.querySelectorAll("[data-word]").forEach((element) => setText(element, say(element.dataset.word)));
-  document.querySelectorAll("[data-label]").forEach((element) => element.setAttribute("aria-label", say(element.dataset.label)));
-  document.querySelectorAll("[data-language]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.language === languageOf())));
+  show(byId("pruned"), false);
   render();
 }
 
@@ -156,6 +130,7 @@ document.addEventListener("click", (event) => {
   else if (button.id === "forget") act("forget", {});
   else if (prefer !== undefined) act("prefer", { server: prefer });
   else if (button.id === "any-server") act("prefer", {});
+  else if (button.id === "prune") act("prune", { unused_days: byId("prune-choice").value ? Number(byId("prune-choice").value) : null });
   else if (language !== undefined) speak(language);
 });
 // What was closed is filled when it opens.

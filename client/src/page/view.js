@@ -1,80 +1,13 @@
-// Makes and changes elements. All text goes in as text: names, errors and links may come from anywhere.
+// What the page shows of a snapshot.
 
-import { COMMANDS, advise, ago, bytes, duration, percent, rate, say, since } from "./words.js";
-
-export const byId = (id) => document.getElementById(id);
-
-export function make(tag, className = "", ...children) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-}
-
-// Only what has changed, so that a screen reader and a selection are left alone.
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-export function show(element, isShown) {
-  element.hidden = !isShown;
-}
-
-function setClass(element, className) {
-  if (element.className !== className) element.className = className;
-}
-
-function setBar(bar, value, max, label, className = "") {
-  if (max === null) bar.removeAttribute("value");
-  else [bar.max, bar.value] = [Math.max(max, 1), max === 0 ? 1 : value];
-  bar.setAttribute("aria-label", label);
-  setClass(bar, className);
-}
-
-// One child of `list` for each item, which keeps its element while its key stays.
-export function fill(list, items, key, create, update) {
-  const known = new Map([...list.children].map((child) => [child.dataset.key, child]));
-  let place = null;
-  for (const item of items) {
-    const name = String(key(item));
-    let child = known.get(name);
-    known.delete(name);
-    if (!child) {
-      child = create(item);
-      child.dataset.key = name;
-    }
-    update(child, item);
-    const next = place ? place.nextElementSibling : list.firstElementChild;
-    if (next !== child) list.insertBefore(child, next);
-    place = child;
-  }
-  known.forEach((child) => child.remove());
-}
-
-const part = (element, name) => element.querySelector(`[data-part="${name}"]`);
-
-function named(name, tag, className = "", ...children) {
-  const element = make(tag, className, ...children);
-  element.dataset.part = name;
-  return element;
-}
+import { button, byId, command, fill, make, named, part, pill, setBar, setClass, setText, show } from "./elements.js";
+import { ago, bytes, duration, percent, rate, say, since } from "./language.js";
+import { COMMANDS } from "./words.js";
 
 // docker.io/library/ is less than what follows.
 function imageName(image) {
   const cut = image.lastIndexOf("/") + 1;
   return [make("span", "where", image.slice(0, cut)), image.slice(cut)];
-}
-
-// A command, and a button that copies it. Not a text that could be a link or HTML.
-export function command(place, text) {
-  if (place.dataset.command === text && place.dataset.language === document.documentElement.lang) return;
-  place.dataset.command = text;
-  place.dataset.language = document.documentElement.lang;
-  const button = make("button", "", say("copy"));
-  button.type = "button";
-  button.dataset.copy = text;
-  button.setAttribute("aria-label", say("copyLabel", { text }));
-  place.replaceChildren(make("code", "", text), button);
 }
 
 export function pulls(items) {
@@ -136,21 +69,21 @@ function layers(list, items) {
 
 export function finished(items) {
   fill(byId("finished"), items, (pull) => pull.id, (pull) => {
-    const forget = named("forget", "button", "quiet", "✕");
-    forget.type = "button";
+    const forget = button("forget", "quiet");
+    setText(forget, "✕");
     forget.dataset.forget = pull.id;
     return make("li", "row", make("h3", "", ...imageName(pull.image)),
       make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("how", "p", "wide small"));
   }, (item, pull) => {
     const [word, look] = { done: ["outcomeDone", "good"], failed: ["outcomeFailed", "bad"], stopped: ["outcomeStopped", ""] }[pull.outcome];
-    setText(part(item, "outcome"), say(word));
-    setClass(part(item, "outcome"), `pill ${look}`);
+    pill(part(item, "outcome"), say(word), look);
     setText(part(item, "when"), since(pull.at));
     part(item, "forget").setAttribute("aria-label", say("forgetOne", { image: pull.image }));
     const [done, all] = pull.layers;
     const how = [
-      pull.from_tunnel + pull.from_cache === 0 && say("upToDate"),
+      pull.from_tunnel + pull.from_cache + (pull.from_neighbour ?? 0) === 0 && say("upToDate"),
       pull.from_tunnel > 0 && say("fromTunnel", { bytes: bytes(pull.from_tunnel) }),
+      pull.from_neighbour > 0 && say("fromNeighbour", { bytes: bytes(pull.from_neighbour) }),
       pull.from_cache > 0 && say("fromCache", { bytes: bytes(pull.from_cache) }),
       say("took", { time: duration(pull.milliseconds / 1000) }),
       all > 0 && say("layers", { done, all }),
@@ -168,7 +101,7 @@ export function errors(items) {
   (item, error) => {
     const times = error.count > 1 ? ` · ${say("times", { n: error.count })}` : "";
     setText(part(item, "when"), since(error.at) + times);
-    setText(part(item, "advice"), advise(error.advice));
+    setText(part(item, "advice"), say(`advice_${error.advice}`));
     const text = COMMANDS[error.advice];
     show(part(item, "command"), Boolean(text));
     if (text) command(part(item, "command"), text);
@@ -177,16 +110,14 @@ export function errors(items) {
 
 export const LOOKS = { up: "good", suspected: "warn", connecting: "warn", down: "bad", refused: "bad", spare: "" };
 
-export function servers(items, canAct) {
+export function servers(items) {
   fill(byId("servers"), items, (server) => server.server, (server) => {
-    const use = named("use", "button");
-    use.type = "button";
+    const use = button("use");
     use.dataset.prefer = server.server;
     return make("li", "row", make("div", "names", make("h3", "", server.server), named("state", "span"), named("marks", "span", "small")),
       make("div", "ends", use), named("facts", "p", "wide small"));
   }, (item, server) => {
-    setText(part(item, "state"), say(server.state));
-    setClass(part(item, "state"), `pill ${LOOKS[server.state] ?? ""}`);
+    pill(part(item, "state"), say(server.state), LOOKS[server.state]);
     const marks = [server.in_use && say("inUse"), server.preferred && say("preferred"), server.draining && say("draining"), !server.trusted && say("untrusted")];
     setText(part(item, "marks"), marks.filter(Boolean).join(" · "));
     const facts = [
@@ -197,21 +128,7 @@ export function servers(items, canAct) {
     const use = part(item, "use");
     setText(use, say("use"));
     use.setAttribute("aria-label", say("useLabel", { server: server.server }));
-    show(use, canAct && items.length > 1 && server.state === "up" && !server.preferred);
-  });
-}
-
-export function quota(items) {
-  fill(byId("quota"), items, (limit) => `${limit.registry} ${limit.source}`, () => make("li", "row",
-    make("div", "names", named("registry", "h3"), named("source", "span", "small")), named("left", "strong", "number"),
-    make("div", "wide", named("bar", "progress")), named("when", "p", "wide small")),
-  (item, limit) => {
-    setText(part(item, "registry"), limit.registry);
-    setText(part(item, "source"), limit.source ?? "");
-    setText(part(item, "left"), say("quotaLeft", { left: limit.remaining, limit: limit.limit }));
-    setBar(part(item, "bar"), limit.remaining, limit.limit, say("quotaLabel", { registry: limit.registry }), limit.remaining * 10 < limit.limit ? "low" : "");
-    const back = limit.window_seconds ? say("quotaBack", { time: duration(limit.window_seconds) }) : "";
-    setText(part(item, "when"), [back, since(limit.at)].filter(Boolean).join(" · "));
+    show(use, items.length > 1 && server.state === "up" && !server.preferred);
   });
 }
 
@@ -230,9 +147,7 @@ export function engines(items, host) {
     make("div", "names", named("name", "h3"), named("state", "span"), named("hint", "span", "small")), named("lines", "div", "wide")),
   (item, row) => {
     setText(part(item, "name"), row.name);
-    setText(part(item, "state"), row.state);
-    setClass(part(item, "state"), `pill ${row.look}`);
-    show(part(item, "state"), row.state !== "");
+    pill(part(item, "state"), row.state, row.look);
     setText(part(item, "hint"), row.hint);
     fill(part(item, "lines"), row.lines, (line) => line, () => make("div", "line-of-code"), command);
   });

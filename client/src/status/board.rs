@@ -112,13 +112,13 @@ impl Board {
     }
 
     fn publish(&self) {
-        // JSON has no line breaks, which would end the event.
-        let mut event = b"data: ".to_vec();
-        if let Err(error) = serde_json::to_writer(&mut event, &self.snapshot()) {
-            tracing::error!(%error, "the status cannot be written as JSON");
-            return;
-        }
-        event.extend_from_slice(b"\n\n");
+        let event = match event(&self.snapshot()) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(%error, "the status cannot be written as JSON");
+                return;
+            }
+        };
         self.events.send_if_modified(|last| {
             let differs = *last != event;
             if differs {
@@ -126,5 +126,89 @@ impl Board {
             }
             differs
         });
+    }
+}
+
+/// The event with a snapshot.
+fn event(snapshot: &Snapshot) -> Result<Vec<u8>, serde_json::Error> {
+    // JSON has no line breaks, which would end the event.
+    let mut event = b"data: ".to_vec();
+    serde_json::to_writer(&mut event, snapshot)?;
+    event.extend_from_slice(b"\n\n");
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::{LineState, ServerReport, TunnelState};
+    use crate::recent_errors::{Advice, RecentError};
+    use crate::status::EngineReport;
+    use docxy_protocol::text::clean;
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    /// A snapshot with this text wherever one may come from elsewhere.
+    fn with(text: &str) -> Snapshot {
+        let (any, at, reason) = (|| text.to_owned(), Timestamp::UNIX_EPOCH, Some(clean(text)));
+        let (tunnel, since) = (LineState::Down, None);
+        Snapshot {
+            version: any(),
+            address: any(),
+            line: TunnelState {
+                tunnel,
+                server_name: Some(any()),
+                since,
+                reason: reason.clone(),
+                session: None,
+            },
+            servers: vec![ServerReport {
+                server: any(),
+                state: tunnel,
+                since,
+                reason,
+                draining: false,
+                trusted: true,
+                in_use: true,
+                preferred: false,
+                address: None,
+                leg: None,
+                rtt_ms: None,
+                bytes_received: None,
+                bytes_per_second: None,
+                bodies: 0,
+            }],
+            history: vec![0, u64::MAX],
+            pulls: Vec::new(),
+            finished: Vec::new(),
+            quota: Vec::new(),
+            cache: None,
+            errors: vec![RecentError {
+                at,
+                count: 1,
+                text: clean(text),
+                image: Some(any()),
+                advice: Advice::Wait,
+            }],
+            engines: Some(vec![EngineReport {
+                name: any(),
+                is_set_up: false,
+                problem: Some(any()),
+                setup: any(),
+                test: any(),
+            }]),
+        }
+    }
+
+    proptest! {
+        /// It would begin another event, or a field of one (HTML, section 9.2.6).
+        #[test]
+        fn no_text_ends_an_event(text in proptest::collection::vec(any::<char>(), 0..40)) {
+            let snapshot = with(&text.iter().collect::<String>());
+            let event = event(&snapshot).unwrap();
+            let data = event.strip_prefix(b"data: ").and_then(|rest| rest.strip_suffix(b"\n\n")).unwrap();
+            prop_assert!(data.iter().all(|byte| *byte >= b' '));
+            prop_assert_eq!(serde_json::from_slice::<Snapshot>(data).unwrap(), snapshot);
+        }
     }
 }

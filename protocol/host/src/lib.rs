@@ -1,6 +1,6 @@
 //! What both programs need from the machine: a log whose output may fail, signals, settings files, private
 //! files, default directories, a store for content, a terminal that may be closed, a service manager, what is made of
-//! the command line, metrics, who may send requests to a local page, and connections to hosts with several addresses or behind a proxy.
+//! the command line, metrics, a local page and who may send requests to it, and connections to hosts with several addresses or behind a proxy.
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 
@@ -31,3 +31,4 @@ pub mod terminal;
 pub mod toml_file;
 pub mod variables;
 pub mod web_origin;
+pub mod web_page;

@@ -63,6 +63,12 @@ impl<K: Hash + Eq, V> Lru<K, V> {
         self.entries.iter().map(|(key, (value, _))| (key, value))
     }
 
+    /// The number of entries, and their bytes.
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
+    }
+
     /// Whether there is a value.
     pub fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)

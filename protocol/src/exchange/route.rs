@@ -38,6 +38,8 @@ pub enum Action {
     Prefer,
     /// Forget pulls that have ended.
     Forget,
+    /// Remove blobs from the disk.
+    Prune,
 }
 
 /// How a request names its registry. One that does not name it means Docker Hub.
@@ -68,6 +70,7 @@ pub fn parse(method: &http::Method, path: &str, query: Option<&str>) -> Result<R
         "/api/events" => return get_or_head.map(|_| Route::Events),
         "/api/prefer" => return action(method, Action::Prefer),
         "/api/forget" => return action(method, Action::Forget),
+        "/api/prune" => return action(method, Action::Prune),
         "/auth/token" => return token(method, Registry::docker_hub()),
         "/v2" | "/v2/" => {
             let ping = get_or_head.map(|_| Operation::Ping)?;
@@ -142,7 +145,7 @@ pub fn allowed_methods(path: &str) -> &'static str {
     if path == "/auth/token" || path.starts_with("/auth/token/") {
         return "GET, POST";
     }
-    if ["/api/prefer", "/api/forget"].contains(&path) {
+    if ["/api/prefer", "/api/forget", "/api/prune"].contains(&path) {
         return "POST";
     }
     match path.strip_prefix("/v2/").and_then(split) {

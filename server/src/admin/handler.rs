@@ -7,11 +7,12 @@ use crate::state::{ClientsError, Revocation};
 use bytes::Bytes;
 use docxy_host::metrics as exposition;
 use docxy_host::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
+use docxy_host::web_page::{HTML, PageFile, SCRIPT, SHARED_FILES, STYLE, protect};
 use docxy_protocol::link::ClientName;
 use docxy_protocol::secret::Secret;
 use docxy_transport::tcp::Certificates;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -30,18 +31,13 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The cookie of who is logged in.
 const COOKIE_NAME: &str = "docxy_admin";
 
-/// What a page from here may load: nothing from elsewhere, and nothing inline.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-);
-
-/// The files of the page: path, media type, content.
-const FILES: [(&str, &str, &str); 4] = [
-    ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
-    ("/admin.css", "text/css; charset=utf-8", include_str!("page/admin.css")),
-    ("/admin.js", "text/javascript; charset=utf-8", include_str!("page/admin.js")),
-    // The client's page has the same style.
-    ("/style.css", "text/css; charset=utf-8", include_str!("../../../client/src/page/style.css")),
+/// The files of the page, beside the [shared ones](SHARED_FILES). The page itself has no name.
+const FILES: [PageFile; 5] = [
+    ("", HTML, include_str!("page/index.html")),
+    ("admin.css", STYLE, include_str!("page/admin.css")),
+    ("admin.js", SCRIPT, include_str!("page/admin.js")),
+    ("view.js", SCRIPT, include_str!("page/view.js")),
+    ("words.js", SCRIPT, include_str!("page/words.js")),
 ];
 
 type Body = Full<Bytes>;
@@ -83,14 +79,7 @@ impl Handler {
         let answered = self.respond(request).await;
         let mut response = answered
             .unwrap_or_else(|Refusal(status, words)| json_response(status, &json!({ "error": words })));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        let opener = HeaderName::from_static("cross-origin-opener-policy");
-        headers.insert(opener, HeaderValue::from_static("same-origin"));
+        protect(response.headers_mut());
         Ok(response)
     }
 
@@ -98,7 +87,8 @@ impl Handler {
         self.check_origin(request.headers())?;
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        if let Some((_, media_type, content)) = FILES.iter().find(|(file, ..)| *file == path) {
+        let file = |(name, ..): &&PageFile| path.strip_prefix('/') == Some(*name);
+        if let Some((_, media_type, content)) = FILES.iter().chain(&SHARED_FILES).find(file) {
             allow(&head.method, &[Method::GET, Method::HEAD])?;
             let mut response = Response::new(Full::new(Bytes::from_static(content.as_bytes())));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

@@ -5,9 +5,11 @@
 use super::Operated;
 use crate::listener::SessionReport;
 use docxy_host::memory;
+use docxy_host::store::Usage;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(super) fn overview(operated: &Operated, access: Access) -> Value {
         "load": operated.report.load(),
         "counts": operated.report.counters().snapshot(),
         "clients_connected": sessions.len(),
+        "cache": [cache("manifests", operated.settings.store().usage())],
         "bytes_per_second": sessions.values().flatten().map(|session| session.bytes_per_second).sum::<u64>(),
     });
     if access == Access::Operator {
@@ -44,6 +47,11 @@ pub(super) fn overview(operated: &Operated, access: Access) -> Value {
         value["failures"] = json!(operated.report.counters().failures());
     }
     value
+}
+
+/// What is kept of one kind. Counts alone.
+fn cache(kind: &str, usage: Usage) -> Value {
+    json!({ "kind": kind, "count": usage.files, "bytes": usage.bytes, "limit": usage.bytes_max })
 }
 
 fn clients(
@@ -70,7 +78,7 @@ fn clients(
 
 fn registries(operated: &Operated) -> Value {
     let settings = operated.settings.current();
-    let reports = settings.upstream.reports();
+    let (reports, now) = (settings.upstream.reports(), SystemTime::now());
     let registry = reports.iter().map(|registry| {
         let requests: u64 = registry.counts.requests().values().sum();
         let failed = registry.counts.requests().into_iter().filter(|((_, status), _)| {
@@ -84,10 +92,13 @@ fn registries(operated: &Operated) -> Value {
             "requests": requests,
             "failed": failed.map(|(_, count)| count).sum::<u64>(),
             "retries": registry.counts.retries().values().sum::<u64>(),
-            "quota": quota.map(|quota| json!({
+            "quota": quota.map(|(quota, times)| json!({
                 "remaining": quota.remaining,
                 "limit": quota.limit,
                 "window_seconds": quota.window.map(|window| window.as_secs()),
+                "source": quota.source,
+                "at": Timestamp::try_from(times.at).ok(),
+                "resets_at": times.resets_at.filter(|reset| *reset > now).and_then(|reset| Timestamp::try_from(reset).ok()),
             })),
         })
     });

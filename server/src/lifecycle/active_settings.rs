@@ -58,6 +58,11 @@ impl ActiveSettings {
         Arc::clone(&self.current.read())
     }
 
+    /// The stored manifests.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Activates other settings. Reads files. Must not be called concurrently.
     ///
     /// # Errors

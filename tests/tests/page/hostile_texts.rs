@@ -1,57 +1,125 @@
 //! Names, errors and links with HTML in them are text, wherever they are shown.
+//! Must never need the texts of a failed run: their seed is in its message.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use serde_json::Value;
+use rand::{Rng, RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg64Mcg;
+use serde_json::{Value, json};
 
 use crate::{
     accessibility::full_snapshot,
+    admin::full_status,
     support::{
         browser::{Browser, LAPTOP},
         testbed::Testbed,
     },
 };
 
-const HOSTILE: [&str; 6] = [
+/// Each text is some of these in a row.
+const PARTS: [&str; 18] = [
     "<img src=x onerror=pwned()>",
     "\"><script>pwned()</script>",
     "' onmouseover='pwned()' x='",
     "javascript:pwned()",
     "</li></ul></section><iframe src=//evil.example></iframe>",
-    "{{token}}${pwned()}\u{202e}\u{0}\n\ndata: {}\r\n\r\n",
+    "{{token}}${pwned()}",
+    "\u{202e}\u{0}\u{2028}",
+    "\n\ndata: {}\r\n\r\n",
+    "<svg/onload=pwned()>",
+    "</script><style>*{display:none}</style>",
+    "&lt;b&gt;&#60;",
+    "<!--",
+    "{image}{error}$&$1",
+    "__proto__",
+    "\\u003cscript\\u003e",
+    "/../?x=1#",
+    "\u{1F43B}字",
+    "docker.io/library/alpine:3.20",
 ];
 
-/// Puts hostile texts in place of all texts but those that the client chooses from a list.
-fn spoil(value: &mut Value, key: &str, next: &mut usize) {
-    const CHOSEN: [&str; 8] =
-        ["state", "outcome", "advice", "waits_for", "tunnel", "since", "at", "waits_since"];
+/// How often all texts are replaced.
+const ROUNDS: usize = 40;
+
+/// What an injected text would leave in the page, or run.
+const INJECTED: &str = "document.querySelectorAll('iframe, main img, main style, main svg svg, body script, [onerror], \
+    [onload], [onmouseover], [href^=javascript]').length + (window.isPwned ?? 0)";
+
+fn hostile(random: &mut impl Rng) -> String {
+    let count = random.random_range(1..=3);
+    (0..count).map(|_| PARTS[random.random_range(0..PARTS.len())]).collect()
+}
+
+/// Puts hostile texts in place of all texts but those that the programs choose from a list.
+fn spoil(value: &mut Value, key: &str, random: &mut impl Rng) {
+    const CHOSEN: [&str; 14] = [
+        "state",
+        "outcome",
+        "advice",
+        "waits_for",
+        "tunnel",
+        "since",
+        "at",
+        "waits_since",
+        "resets_at",
+        "now",
+        "last_seen",
+        "invited",
+        "access",
+        "kind",
+    ];
     match value {
-        Value::String(text) if !CHOSEN.contains(&key) => {
-            *next += 1;
-            *text = format!("{}{next}", HOSTILE[*next % HOSTILE.len()]);
-        }
-        Value::Array(all) => all.iter_mut().for_each(|value| spoil(value, key, next)),
-        Value::Object(all) => all.iter_mut().for_each(|(key, value)| spoil(value, key, next)),
+        Value::String(text) if !CHOSEN.contains(&key) => *text = hostile(random),
+        // What has another image is another pull.
+        Value::Number(_) if key == "id" => *value = json!(random.random_range(0..u64::from(u32::MAX))),
+        Value::Array(all) => all.iter_mut().for_each(|value| spoil(value, key, random)),
+        Value::Object(all) => all.iter_mut().for_each(|(key, value)| spoil(value, key, random)),
         _ => {}
     }
+}
+
+/// Shows hostile states again and again. Those at `shown` are seen as they are.
+async fn assert_texts_stay_texts(url: &str, state: Value, shown: &[&str]) -> Result<()> {
+    let seed: u64 = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos().into();
+    let mut random = Pcg64Mcg::seed_from_u64(seed);
+    let mut browser = Browser::start().await?;
+    browser.fake(&state).await?;
+    browser.open(url, LAPTOP).await?;
+    browser.value("window.pwned = () => { window.isPwned = 1; }").await?;
+    for round in 0..ROUNDS {
+        let mut state = state.clone();
+        spoil(&mut state, "", &mut random);
+        browser.fake_next(&state).await?;
+        assert_eq!(browser.value(INJECTED).await?, 0, "seed {seed}, round {round}: {state}");
+        let text = browser.text("document.querySelector('main').textContent").await?;
+        for place in shown {
+            let expected = state.pointer(place).and_then(Value::as_str).unwrap();
+            assert!(text.contains(expected), "seed {seed}, round {round}, {place}: {expected:?} in {text:?}");
+        }
+    }
+    assert_eq!(browser.complaints, [""; 0], "seed {seed}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_texts_stay_texts() -> Result<()> {
     let testbed = Testbed::new().await?;
-    let mut browser = Browser::start().await?;
-    // Each round, each place has another one.
-    for round in 0..HOSTILE.len() {
-        let (mut snapshot, mut next) = (full_snapshot(), round);
-        spoil(&mut snapshot, "", &mut next);
-        browser.fake_events(&snapshot).await?;
-        browser.open(&testbed.url(), LAPTOP).await?;
-        browser.wait_for("document.querySelectorAll('#finished li').length === 3").await?;
-        let elements = "document.querySelectorAll('iframe, main img, body script, [onerror], [onmouseover], [href^=javascript]').length";
-        assert_eq!(browser.value(elements).await?, 0);
-        let shown = browser.text("document.querySelector('main').textContent").await?;
-        let seen = HOSTILE.iter().filter(|text| shown.contains(&text[..15])).count();
-        assert_eq!(seen, HOSTILE.len(), "they are shown as they are");
-    }
-    assert_eq!(browser.complaints, [""; 0]);
-    Ok(())
+    let shown = [
+        "/line/server_name",
+        "/pulls/1/image",
+        "/pulls/1/reason",
+        "/finished/1/image",
+        "/finished/1/reason",
+        "/errors/0/image",
+        "/errors/0/text",
+        "/servers/2/server",
+        "/servers/2/reason",
+        "/quota/0/source",
+        "/engines/0/setup",
+    ];
+    assert_texts_stay_texts(&testbed.url(), full_snapshot(), &shown).await?;
+    let shown =
+        ["/clients/0/name", "/clients/0/sessions/0/address", "/registries/0/name", "/failures/0/reason"];
+    assert_texts_stay_texts(&testbed.admin_url(), full_status(), &shown).await
 }

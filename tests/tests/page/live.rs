@@ -71,7 +71,7 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_used_by_keyboard_alone() -> Result<()> {
-    let testbed = Testbed::new().await?;
+    let testbed = Testbed::with(&["--cache-size", "1 GB"]).await?;
     testbed.publish("team/app", 8, 2, 1 << 20)?;
     testbed.pull("team/app").await??;
     let mut browser = Browser::start().await?;
@@ -104,6 +104,18 @@ async fn the_page_is_used_by_keyboard_alone() -> Result<()> {
     assert_eq!(browser.value("document.documentElement.lang").await?, "zh-CN");
     browser.open(&testbed.url(), LAPTOP).await?;
     assert_eq!(browser.value("document.documentElement.lang").await?, "zh-CN", "it is remembered");
+
+    // All layers are removed from the disk: the last choice.
+    let kept = "document.querySelector('#cache-text').textContent";
+    browser
+        .wait_for(&format!("parseFloat({kept}.replace('已用 ', '')) >= 1 && {kept}.includes('MiB')"))
+        .await?;
+    browser.tab_to("#prune-choice").await?;
+    browser.press("ArrowDown").await?;
+    browser.press("Tab").await?;
+    browser.press("Enter").await?;
+    browser.wait_for("document.querySelector('#pruned').textContent.startsWith('已清理 1')").await?;
+    browser.wait_for(&format!("{kept}.startsWith('已用 0 B')")).await?;
 
     browser.wait_for("document.querySelectorAll('#finished li').length === 1").await?;
     browser.tab_to("#finished [data-forget]").await?;

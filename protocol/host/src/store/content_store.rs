@@ -18,6 +18,17 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone)]
 pub struct Store<H>(Arc<Parts<H>>);
 
+/// How much is in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Their number.
+    pub files: usize,
+    /// The disk space that they use.
+    pub bytes: usize,
+    /// How much they may use.
+    pub bytes_max: usize,
+}
+
 #[derive(Debug)]
 struct Parts<H> {
     memory: Mutex<Memory<H>>,
@@ -56,6 +67,13 @@ impl<H: ContentHead> Store<H> {
     /// first write does it otherwise.
     pub fn list_files(&self) {
         drop(self.eviction());
+    }
+
+    /// The files, as far as they are listed.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let (files, bytes) = self.0.eviction.lock().as_ref().map_or((0, 0), Eviction::usage);
+        Usage { files, bytes, bytes_max: self.0.disk_bytes }
     }
 
     /// Content, if it is stored.

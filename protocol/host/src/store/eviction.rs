@@ -25,6 +25,11 @@ impl Eviction {
         Self(Lru::new(max_bytes))
     }
 
+    /// The number of files, and the disk space that they use.
+    pub(super) fn usage(&self) -> (usize, usize) {
+        self.0.usage()
+    }
+
     /// Adds a file, which counts as used. Returns the files to remove.
     pub(super) fn add(&mut self, StoredFile { path, bytes }: StoredFile) -> Vec<Arc<Path>> {
         let evicted = self.0.insert(path, (), bytes.next_multiple_of(DISK_BLOCK_BYTES));

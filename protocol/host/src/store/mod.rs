@@ -27,7 +27,7 @@ mod scope;
 mod writer;
 
 pub use content::{Content, DigestMismatch, Key};
-pub use content_store::Store;
+pub use content_store::{Store, Usage};
 pub use disk::remove_oldest;
 pub use format::ContentHead;
 pub use memory::Limits;

@@ -1,133 +1,69 @@
-// The operator's page. Texts of others (names, addresses, reasons) become text nodes only, never markup.
+// Shows the state of the server again and again, and sends what the buttons say.
+
+import { byId, command, copy, pill, setText, show } from "./elements.js";
+import { ago, chooseLanguage, duration, has, say } from "./language.js";
+import * as view from "./view.js";
 
 const INTERVAL = 2000;
-const byId = (id) => document.getElementById(id);
 
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
+let status = null;
+let isLost = false;
 
-function bytes(count) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  let unit = 0;
-  while (count >= 1024 && unit < units.length - 1) { count /= 1024; unit += 1; }
-  return `${unit === 0 || count >= 100 ? Math.round(count) : count.toFixed(1)} ${units[unit]}`;
-}
-
-function ago(time, now) {
-  const seconds = Math.max(0, Math.round((Date.parse(now) - Date.parse(time)) / 1000));
-  const [count, unit] = seconds < 90 ? [seconds, "s"] : seconds < 5400 ? [Math.round(seconds / 60), "min"]
-    : seconds < 172800 ? [Math.round(seconds / 3600), "h"] : [Math.round(seconds / 86400), "days"];
-  return `${count} ${unit}`;
-}
-
-async function call(path, body) {
+async function call(name, body) {
   const options = body === undefined ? {} : {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
   };
-  const response = await fetch(path, { cache: "no-store", ...options });
+  const response = await fetch(`api/${name}`, { cache: "no-store", ...options });
   const value = await response.json();
-  if (!response.ok) throw new Error(value.error);
+  const known = `${name} ${response.status}`;
+  if (!response.ok) throw new Error(has(known) ? say(known) : say("failedAction", { error: value.error }));
   return value;
 }
 
 function tell(trouble) {
-  byId("trouble").textContent = trouble ?? "";
-  byId("trouble").hidden = !trouble;
+  setText(byId("trouble"), trouble);
+  show(byId("trouble"), trouble !== "");
 }
 
-function row(title, ends, small) {
-  const made = element("div", "row", element("h3", "", title), element("div", "ends", ...ends));
-  for (const line of small) made.append(element("p", "wide small", line));
-  return made;
-}
-
-// Replaces the rows unless one has the keyboard's focus that would be lost.
-function fill(id, rows, empty) {
-  const box = byId(id);
-  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  box.replaceChildren(...(rows.length ? rows : [element("p", "dim", empty)]));
-  if (focused) box.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-}
-
-function clientRow(client, now) {
-  const ends = [];
-  if (client.revoked) ends.push(element("span", "tag", "revoked"));
-  else {
-    const online = client.sessions.length > 0;
-    ends.push(element("span", online ? "pill good" : "pill", online ? "online" : "offline"));
-    const revoke = element("button", "", "Revoke");
-    revoke.dataset.key = client.name;
-    revoke.setAttribute("aria-label", `Revoke ${client.name}`);
-    revoke.addEventListener("click", async () => {
-      if (!confirm(`End the access of ${client.name}? Its link stops working at once.`)) return;
-      await attempt(() => call("api/revoke", { name: client.name }));
-    });
-    ends.push(revoke);
-  }
-  const seen = client.last_seen ? `last seen ${ago(client.last_seen, now)} ago` : "never connected";
-  const small = [`${bytes(client.sent)} down, ${bytes(client.received)} up, ${seen}`];
-  for (const session of client.sessions) {
-    small.push(`${session.leg} from ${session.address}, ${session.rtt_ms} ms, ${bytes(session.bytes_per_second)}/s, for ${ago(session.since, now)}`);
-  }
-  return row(client.name, ends, small);
-}
-
-function registryRow(registry) {
-  const quota = registry.quota;
-  const ends = quota?.remaining == null ? [] : [element("span", quota.remaining === 0 ? "pill bad" : "pill good", `${quota.remaining} of ${quota.limit ?? "?"} pulls left`)];
-  return row(registry.name, ends, [`${registry.requests} requests, ${registry.failed} failed, ${registry.retries} sent again`]);
-}
-
-function show(status) {
-  const { load, counts } = status;
-  const draining = load.draining;
-  byId("state").textContent = draining ? "shutting down" : "running";
-  byId("state").className = `pill ${draining ? "warn" : "good"}`;
-  byId("version").textContent = `docxy-server ${status.version}, running for ${status.since ? ago(status.since, status.now) : "?"}`;
-  const ended = Object.values(counts.exchanges);
-  const sum = (key) => ended.reduce((total, outcomes) => total + outcomes[key], 0);
-  const facts = [
-    ["clients connected", status.clients_connected], ["to clients", `${bytes(status.bytes_per_second)}/s`],
-    ["sent in all", bytes(counts.quic.sent + counts.tcp.sent)], ["exchanges running", load.exchanges],
-    ["exchanges waiting", load.waiting], ["answered", sum("answered")], ["failed", sum("failed")],
-    ["memory", status.memory_bytes == null ? "?" : bytes(status.memory_bytes)],
-  ];
-  byId("now").replaceChildren(...facts.map(([name, value]) =>
-    element("div", "", element("dt", "", name), element("dd", "", String(value)))));
+function render() {
+  if (!status) return;
+  // The clock of the server may differ.
+  const time = Date.parse(status.now);
+  const state = isLost ? "noAnswer" : status.load.draining ? "shutsDown" : "running";
+  pill(byId("state"), say(state), { noAnswer: "bad", shutsDown: "warn", running: "good" }[state]);
+  const { version, since: begun } = status;
+  setText(byId("version"), begun ? say("versionSince", { version, time: duration(Math.floor(ago(begun, time))) }) : say("version", { version }));
+  view.now(status);
+  view.cache(status.cache);
+  show(byId("login"), status.access === "logged-out");
+  show(byId("no-password"), status.access === "no-password");
+  command(byId("no-password-try"), "docxy-server admin-password");
   const isOperator = status.access === "operator";
-  byId("login").hidden = status.access !== "logged-out";
-  byId("no-password").hidden = status.access !== "no-password";
-  byId("logout").hidden = !isOperator;
-  for (const id of ["clients-section", "registries-section", "failures-section"]) byId(id).hidden = !isOperator;
-  if (!isOperator) {
-    for (const id of ["clients", "registries", "failures"]) byId(id).replaceChildren();
-    return;
-  }
-  fill("clients", status.clients.map((client) => clientRow(client, status.now)), "No client was invited yet.");
-  fill("registries", status.registries.map(registryRow), "No registry is served.");
-  fill("failures", status.failures.map((failure) => row(failure.reason, [element("span", "tag", `${ago(failure.at, status.now)} ago`)], [])), "None since the start.");
+  show(byId("logout"), isOperator);
+  for (const id of ["clients-section", "registries-section", "failures-section"]) show(byId(id), isOperator);
+  const { clients = [], registries = [], failures = [] } = status;
+  view.clients(clients, time);
+  view.registries(registries);
+  view.failures(failures, time);
+  if (!isOperator) show(byId("invited"), false);
 }
 
 async function refresh() {
   try {
-    show(await call("api/status"));
-    if (byId("trouble").dataset.lost) { delete byId("trouble").dataset.lost; tell(); }
+    status = await call("status");
+    if (isLost) tell("");
+    isLost = false;
   } catch {
-    byId("trouble").dataset.lost = "yes";
-    byId("state").textContent = "no answer";
-    byId("state").className = "pill bad";
-    tell("The server does not answer. This page goes on when it does.");
+    isLost = true;
+    tell(say("lost"));
   }
+  render();
 }
 
-async function attempt(work) {
+async function attempt(name, body) {
   try {
-    tell();
-    return await work();
+    tell("");
+    return await call(name, body);
   } catch (error) {
     tell(error.message);
   } finally {
@@ -135,30 +71,53 @@ async function attempt(work) {
   }
 }
 
-byId("login-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
+async function logIn() {
   const password = byId("password").value;
   byId("password").value = "";
-  await attempt(() => call("api/login", { password }));
-});
+  if (await attempt("login", { password })) byId("main").focus();
+}
 
-byId("logout").addEventListener("click", () => attempt(() => call("api/logout", {})));
-
-byId("invite-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const invited = await attempt(() => call("api/invite", { name: byId("name").value }));
+async function invite() {
+  const invited = await attempt("invite", { name: byId("name").value });
   if (!invited) return;
   byId("name").value = "";
-  byId("link").textContent = invited.link;
-  byId("invited").hidden = byId("link-line").hidden = false;
-});
+  command(byId("link"), invited.link);
+  show(byId("invited"), true);
+}
 
-byId("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(byId("link").textContent);
-  byId("copy").textContent = "Copied";
-  setTimeout(() => { byId("copy").textContent = "Copy"; }, INTERVAL);
-});
+async function revoke(name) {
+  byId("revoke").close();
+  if (await attempt("revoke", { name })) setText(byId("news"), say("revokedNews", { name }));
+}
 
+function ask(name) {
+  byId("revoke-yes").dataset.name = name;
+  setText(byId("revoke-title"), say("revokeTitle", { name }));
+  byId("revoke").showModal();
+}
+
+for (const [form, send] of [["login-form", logIn], ["invite-form", invite]]) {
+  byId(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const { copy: text, language, revoke: name } = button.dataset;
+  if (text !== undefined) copy(button);
+  else if (name !== undefined) ask(name);
+  else if (button.id === "revoke-yes") revoke(button.dataset.name);
+  else if (button.id === "revoke-no") byId("revoke").close();
+  else if (button.id === "logout") attempt("logout", {});
+  else if (language !== undefined) {
+    chooseLanguage(language);
+    render();
+  }
+});
 setInterval(() => { if (!document.hidden) refresh(); }, INTERVAL);
 document.addEventListener("visibilitychange", refresh);
+chooseLanguage();
 refresh();

@@ -30,7 +30,7 @@ async fn names_and_actions_are_behind_the_password() {
     assert_eq!((page.status.as_u16(), page.header("x-content-type-options")), (200, "nosniff"));
     let policy = page.header("content-security-policy");
     assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"), "{policy}");
-    for file in ["/style.css", "/admin.css", "/admin.js"] {
+    for file in ["/style.css", "/admin.css", "/admin.js", "/elements.js", "/words.js"] {
         assert_eq!(admin.get(file, &[]).await.status, 200, "{file}");
     }
     let open = status(admin, "").await;
@@ -58,6 +58,7 @@ async fn names_and_actions_are_behind_the_password() {
         seen["clients"].as_array().unwrap().iter().find(|client| client["name"] == "laptop").unwrap();
     assert!(laptop["sessions"][0]["leg"].is_string(), "{seen}");
     assert_eq!(seen["registries"][0]["name"], "docker.io", "{seen}");
+    assert_eq!((&seen["cache"][0]["kind"], &seen["cache"][0]["count"]), (&json!("manifests"), &json!(0)));
 
     let invited = post(admin, "/api/invite", cookie, &name).await;
     let link = invited.json()["link"].as_str().unwrap().to_owned();
@@ -73,6 +74,12 @@ async fn names_and_actions_are_behind_the_password() {
     let form = [("cookie", cookie), ("content-type", "text/plain")];
     let refused = admin.request_with(Method::POST, "/api/revoke", &form, "{\"name\":\"laptop\"}").await;
     assert_eq!(refused.status, 415);
+    for foreign in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let headers = [("cookie", cookie), ("content-type", "application/json"), foreign];
+        let refused =
+            admin.request_with(Method::POST, "/api/revoke", &headers, "{\"name\":\"laptop\"}").await;
+        assert_eq!(refused.status, 403, "{foreign:?}");
+    }
     assert_eq!(post(admin, "/api/logout", cookie, &json!({})).await.status, 200);
     assert_eq!(status(admin, cookie).await["access"], "logged-out");
     let wrong = json!({ "password": "correct horse batterx" });

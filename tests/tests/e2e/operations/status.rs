@@ -73,6 +73,9 @@ async fn only_the_page_itself_can_press_its_buttons() {
     ] {
         assert_eq!(post(engine, "/api/forget", headers, body).await, status, "{headers:?} {body}");
     }
+    // Without a token nothing is removed, and here nothing is kept.
+    assert_eq!(post(engine, "/api/prune", &[], "{}").await, "403");
+    assert_eq!(post(engine, "/api/prune", &[right], "{}").await, "400");
     assert_eq!(post(engine, "/api/prefer", &[right], "{\"server\": \"evil.example:1\"}").await, "400");
     let server = testbed.server.address().to_string();
     assert_eq!(post(engine, "/api/prefer", &[right], &format!("{{\"server\": \"{server}\"}}")).await, "200");

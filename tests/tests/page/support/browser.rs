@@ -85,7 +85,7 @@ impl Browser {
         self.call("Network.setUserAgentOverride", agent).await?;
         self.call("Page.navigate", json!({ "url": url })).await?;
         self.wait_for(
-            "document.readyState === 'complete' && document.querySelector('#line-title').textContent !== ''",
+            "document.readyState === 'complete' && document.querySelector('#state').textContent !== '…'",
         )
         .await
     }
@@ -95,12 +95,16 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": "about:blank" })).await.map(drop)
     }
 
-    /// Gives the page this snapshot in place of the client's events, from the next load on.
-    pub(crate) async fn fake_events(&mut self, snapshot: &Value) -> Result<()> {
-        let data = Value::String(snapshot.to_string());
-        let act = format!("setTimeout(() => this.onmessage({{ data: {data} }}))");
-        let source = format!("window.EventSource = class {{ constructor() {{ {act} }} close() {{}} }}");
+    /// Gives the page this state in place of what the client, or the server, sends, from the next load on.
+    pub(crate) async fn fake(&mut self, state: &Value) -> Result<()> {
+        let state = Value::String(state.to_string());
+        let source = include_str!("fake.js").replace("{{state}}", &state.to_string());
         self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await.map(drop)
+    }
+
+    /// Shows another state in the place of the [faked](Self::fake) one.
+    pub(crate) async fn fake_next(&mut self, state: &Value) -> Result<()> {
+        self.value(&format!("showFake({})", Value::String(state.to_string()))).await.map(drop)
     }
 
     /// The value of an expression, or of its promise.
@@ -136,12 +140,18 @@ impl Browser {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
             " " => (32, " "),
+            "ArrowDown" => (40, ""),
             _ => bail!("no such key: {key}"),
         };
         let key = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
         self.call("Input.dispatchKeyEvent", key(if text.is_empty() { "rawKeyDown" } else { "keyDown" }))
             .await?;
         self.call("Input.dispatchKeyEvent", key("keyUp")).await.map(drop)
+    }
+
+    /// Types a text where the focus is.
+    pub(crate) async fn type_text(&mut self, text: &str) -> Result<()> {
+        self.call("Input.insertText", json!({ "text": text })).await.map(drop)
     }
 
     /// Presses Tab until this selector has the focus.

@@ -1,14 +1,14 @@
 //! Client, server and stand-in on this machine's loopback, and an engine that pulls as docker does.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use docxy_tests::{
-    docxy::{Client, Server, ServerConfig, Upstream},
+    docxy::{Client, Launch, Server, ServerConfig, Upstream},
     process::PROCESS_TIMEOUT,
 };
 use futures_util::future::try_join_all;
@@ -24,10 +24,16 @@ pub(crate) struct Testbed {
     pub(crate) client: Client,
     pub(crate) server: Server,
     pub(crate) hub: Hub,
+    admin: SocketAddr,
 }
 
 impl Testbed {
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same, whose client has these arguments.
+    pub(crate) async fn with(arguments: &[&str]) -> Result<Self> {
         // More than two hundred pulls.
         let limit = PullLimit { pulls: 1000, window: Duration::from_secs(3600) };
         let limits = PullLimits { anonymous: Some(limit), account: None };
@@ -38,11 +44,19 @@ impl Testbed {
         let mut config = ServerConfig::default();
         config.registries.insert("docker.io".to_owned(), upstream);
         block_in_place(|| {
-            let server = Server::start(None, IpAddr::V4(Ipv4Addr::LOCALHOST), &config)?;
-            let mut client = Client::start(None, &server.invite("laptop")?)?;
+            let admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+            let launch = Launch::with(&["--admin", &admin.to_string()]);
+            let server = Server::start_as(&launch, None, IpAddr::V4(Ipv4Addr::LOCALHOST), &config)?;
+            let link = server.invite("laptop")?;
+            let mut client = Client::start_with(None, &link, arguments)?;
             client.wait_until_up(PROCESS_TIMEOUT)?;
-            Ok(Self { client, server, hub })
+            Ok(Self { client, server, hub, admin })
         })
+    }
+
+    /// The operator's page.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}/", self.admin)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,0 +1,104 @@
+// The page's words in the chosen language, and numbers, sizes and times as that language writes them.
+
+import { WORDS } from "./words.js";
+
+// The words that both pages have. {a} is replaced.
+const SHARED = {
+  en: {
+    skip: "Skip to the content", language: "Language", copy: "Copy", copied: "Copied", copyLabel: "Copy: {text}",
+    copyFailed: "Select it and copy it by hand",
+    quotaLeft: "{left} of {limit} left", quotaRefuses: "refuses for now", quotaLabel: "Pulls left at {registry}",
+    quotaResets: "Allowed again at {at}, says the registry", quotaUnknown: "The registry does not say when they come back",
+    quotaBack: "A pull counts for {time} at most: all are back by {at}", quotaWindow: "In each {time}",
+    quotaOld: "Reported more than {time} ago: all are back",
+    units: { s: "{n} s", min: "{n} min", h: "{n} h", d: "{n} d" },
+  },
+  zh: {
+    skip: "跳到正文", language: "语言", copy: "复制", copied: "已复制", copyLabel: "复制：{text}",
+    copyFailed: "请手动选中并复制",
+    quotaLeft: "还剩 {left} / {limit} 次", quotaRefuses: "暂时拒绝", quotaLabel: "{registry} 剩余拉取次数",
+    quotaResets: "仓库表示 {at} 起可再次拉取", quotaUnknown: "仓库没有说明何时恢复",
+    quotaBack: "每次拉取最多占用额度 {time}：最迟 {at} 全部恢复", quotaWindow: "每 {time}",
+    quotaOld: "这是 {time}之前的数据：现已全部恢复",
+    units: { s: "{n} 秒", min: "{n} 分钟", h: "{n} 小时", d: "{n} 天" },
+  },
+};
+
+let language = "en";
+
+const word = (name) => WORDS[language][name] ?? SHARED[language][name];
+
+export const has = (name) => word(name) !== undefined;
+
+export function say(name, values = {}) {
+  return (word(name) ?? name).replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? ""));
+}
+
+// The stored language, or else the browser's.
+export function chooseLanguage(chosen) {
+  try {
+    if (chosen) localStorage.setItem("language", chosen);
+    language = localStorage.getItem("language") ?? "";
+  } catch {
+    // Storage is off: the choice lasts as long as the page.
+    language = chosen ?? "";
+  }
+  if (!Object.hasOwn(WORDS, language)) {
+    language = navigator.languages.find((tag) => /^(zh|en)\b/i.test(tag))?.slice(0, 2).toLowerCase() ?? "en";
+  }
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  document.querySelectorAll("[data-word]").forEach((element) => { element.textContent = say(element.dataset.word); });
+  document.querySelectorAll("[data-label]").forEach((element) => element.setAttribute("aria-label", say(element.dataset.label)));
+  document.querySelectorAll("[data-language]").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.language === language)));
+}
+
+const number = (value, digits) =>
+  new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+
+export const count = (value) => number(value, 0);
+
+export const percent = (part) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(part);
+
+export function bytes(size) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  const power = size < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(size) / 10));
+  const value = size / 1024 ** power;
+  return `${number(value, power === 0 || value >= 100 ? 0 : 1)} ${units[power]}`;
+}
+
+export const rate = (size) => `${bytes(size)}/s`;
+
+export function duration(seconds) {
+  const steps = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const [unit, size] = steps.find(([, size]) => seconds >= size * (size > 60 ? 1 : 2)) ?? steps[3];
+  const exact = unit === "s" && seconds < 10 && seconds % 1 !== 0;
+  return word("units")[unit].replace("{n}", number(exact ? seconds : Math.floor(seconds / size), exact ? 1 : 0));
+}
+
+export const ago = (time, now = Date.now()) => Math.max(0, (now - Date.parse(time)) / 1000);
+
+export function since(time, now = Date.now()) {
+  const seconds = Math.floor(ago(time, now));
+  const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find(([, size]) => seconds >= size) ?? ["second", 1];
+  return new Intl.RelativeTimeFormat(language, { numeric: "auto" }).format(-Math.floor(seconds / size), unit);
+}
+
+// 14:05, and its day if that is not today.
+function clock(time) {
+  const day = new Date(time).toDateString() === new Date().toDateString() ? {} : { month: "short", day: "numeric" };
+  return new Intl.DateTimeFormat(language, { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(time);
+}
+
+// A limit is as it was reported until its window has passed.
+export const isOld = ({ window_seconds: seconds, at, resets_at: reset }) => !reset && seconds !== null && ago(at) > seconds;
+
+// When pulls are left again: what the registry says of that, or else the latest time that its window allows.
+export function quotaTimes(quota) {
+  const { limit, remaining, window_seconds: seconds, at, resets_at: reset } = quota;
+  if (reset) return say("quotaResets", { at: clock(Date.parse(reset)) });
+  if (!seconds) return say("quotaUnknown");
+  const time = duration(seconds);
+  if (isOld(quota)) return say("quotaOld", { time });
+  if (remaining === limit) return say("quotaWindow", { time });
+  return say("quotaBack", { time, at: clock(Date.parse(at) + seconds * 1000) });
+}

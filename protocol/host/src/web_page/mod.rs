@@ -1,0 +1,44 @@
+//! What the pages of both programs share: their look, the choice of a language, and the fields that keep other pages out.
+//! Beside it each page has a `words.js`, the one table of its words.
+//!
+//! Must never let a page load something from another host, or show itself in a frame.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// A file of a page: its name, its media type, its content.
+pub type PageFile = (&'static str, &'static str, &'static str);
+
+/// The media types.
+pub const HTML: &str = "text/html; charset=utf-8";
+/// See [`HTML`].
+pub const STYLE: &str = "text/css; charset=utf-8";
+/// See [`HTML`].
+pub const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The files that both pages have.
+pub const SHARED_FILES: [PageFile; 4] = [
+    ("style.css", STYLE, include_str!("style.css")),
+    ("elements.js", SCRIPT, include_str!("elements.js")),
+    ("language.js", SCRIPT, include_str!("language.js")),
+    ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
+];
+
+/// No other host has a part in the page, and no page has it in a frame (Content Security Policy Level 3).
+const POLICY: &str =
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Adds the fields with which nothing of a page is kept, guessed at, framed, or told to other hosts.
+pub fn protect(headers: &mut HeaderMap) {
+    let fields: [(HeaderName, &str); 7] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
