@@ -8,6 +8,7 @@ mod layers;
 mod legs;
 mod load;
 mod local;
+mod page;
 mod peer;
 mod report;
 mod subject;
@@ -38,6 +39,7 @@ Examples:
   bench engines                               skopeo through the tunnel and directly
   bench layers                                what crosses of a layer that is kept
   bench load                                  200 pulls, 2,000 streams, 500 clients, two restarts
+  bench page                                  what an open page costs beside 200 pulls
   bench trips --engine docker --scenario cold round trips of a cold docker pull
   bench wan                                   the default links, one seed
   bench wan transpacific-5% --seeds 5         median and range of five seeds
@@ -59,6 +61,8 @@ enum Command {
     Layers(layers::Options),
     /// Many pulls, clients and streams at once: what they cost, and what remains in use afterwards
     Load(load::Options),
+    /// What an open page costs the client while many pulls run
+    Page(page::Options),
     /// Round trips of a pull by docker, containerd, podman and skopeo (needs root)
     Trips(trips::Options),
     /// Our pull over emulated links, beside TCP and plain QUIC over the same links (needs root)
@@ -89,6 +93,7 @@ fn run(command: Command) -> Result<()> {
         Command::Engines(options) => engines::run(&options),
         Command::Layers(options) => layers::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Page(options) => page::run(&options),
         Command::Trips(options) => trips::run(&options),
         Command::Wan(options) => wan::run(&options),
         Command::Legs(options) => legs::run(&options),
