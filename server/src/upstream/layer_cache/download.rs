@@ -31,7 +31,7 @@ pub(crate) type Remote = download::Download<BlobSource>;
 #[derive(Debug)]
 pub(crate) enum Download {
     /// From its registry.
-    Remote(Remote),
+    Remote(Box<Remote>),
     /// From the disk, as far as that has it.
     Cached(Box<CachedDownload>),
 }
@@ -53,7 +53,7 @@ impl Remote {
     /// That of a response, if it is one.
     pub(super) fn of(body: ResponseBody) -> Option<Self> {
         let ResponseBody::Stream(download) = body else { return None };
-        if let Download::Remote(remote) = *download { Some(remote) } else { None }
+        if let Download::Remote(remote) = *download { Some(*remote) } else { None }
     }
 }
 
