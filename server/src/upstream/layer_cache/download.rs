@@ -32,7 +32,7 @@ pub(crate) type Remote = download::Download<BlobSource>;
 #[expect(clippy::large_enum_variant, reason = "a response has it in a box")]
 pub(crate) enum Download {
     /// From its registry.
-    Remote(Remote),
+    Remote(Box<Remote>),
     /// From the disk, as far as that has it.
     Cached(Box<CachedDownload>),
 }
@@ -54,7 +54,7 @@ impl Remote {
     /// That of a response, if it is one.
     pub(super) fn of(body: ResponseBody) -> Option<Self> {
         let ResponseBody::Stream(download) = body else { return None };
-        if let Download::Remote(remote) = *download { Some(remote) } else { None }
+        if let Download::Remote(remote) = *download { Some(*remote) } else { None }
     }
 }
 

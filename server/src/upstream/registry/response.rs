@@ -102,7 +102,7 @@ impl Response {
             ResponseBody::Small(body)
         } else {
             let remote = Remote::new(hop, status, &head.headers, incoming, source);
-            ResponseBody::Stream(Box::new(Download::Remote(remote)))
+            ResponseBody::Stream(Box::new(Download::Remote(Box::new(remote))))
         };
         Ok(Self { status, headers, body, public_proof: None })
     }
