@@ -21,18 +21,27 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long a neighbour may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a neighbour may let this client wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// For its answer.
+    pub(crate) answer: Duration,
+    /// For its next bytes.
+    pub(crate) silence: Duration,
+}
 
-/// How long it may send nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { answer: Duration::from_millis(100), silence: Duration::from_secs(1) }
+    }
+}
 
 /// A neighbour does not bring a blob.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DownloadError {
-    #[error("it did not answer within {} ms", ANSWER_TIMEOUT.as_millis())]
+    #[error("it did not answer in time")]
     NoAnswer,
-    #[error("it sent nothing for {} s", SILENCE_MAX.as_secs())]
+    #[error("it stopped sending")]
     Silent,
     #[error("it cannot be reached: {0}")]
     Connect(#[source] io::Error),
@@ -49,6 +58,7 @@ pub(crate) enum DownloadError {
 /// A blob, or the rest of one, that a neighbour sends.
 pub(crate) struct Download {
     body: Incoming,
+    silence: Duration,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -58,12 +68,15 @@ impl Download {
         address: SocketAddr,
         digest: &Digest,
         bytes: Range<u64>,
+        timeouts: Timeouts,
     ) -> Result<Self, DownloadError> {
-        let (response, _connection) = ask(address, Method::GET, digest, bytes.start).await?;
+        let (response, _connection) = ask(address, Method::GET, digest, bytes.start, timeouts.answer).await?;
         let (head, body) = response.into_parts();
         let length = body.size_hint().exact();
         match ContentRange::of_response(head.status, &head.headers, length) {
-            Some(range) if *range.bytes() == bytes => Ok(Self { body, _connection }),
+            Some(range) if *range.bytes() == bytes => {
+                Ok(Self { body, silence: timeouts.silence, _connection })
+            }
             _ => Err(DownloadError::OtherBytes),
         }
     }
@@ -71,7 +84,7 @@ impl Download {
     /// The next bytes. `None` at the end, which comes when as many have come as were requested.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, DownloadError> {
         loop {
-            let frame = timeout(SILENCE_MAX, self.body.frame()).await.map_err(|_| DownloadError::Silent)?;
+            let frame = timeout(self.silence, self.body.frame()).await.map_err(|_| DownloadError::Silent)?;
             match frame.transpose()?.map(http_body::Frame::into_data) {
                 None => return Ok(None),
                 Some(Ok(bytes)) if !bytes.is_empty() => return Ok(Some(bytes)),
@@ -82,8 +95,13 @@ impl Download {
 }
 
 /// Whether the neighbour has the blob of this size.
-pub(super) async fn has(address: SocketAddr, digest: &Digest, size: u64) -> Result<(), DownloadError> {
-    let (response, _connection) = ask(address, Method::HEAD, digest, 0).await?;
+pub(super) async fn has(
+    address: SocketAddr,
+    digest: &Digest,
+    size: u64,
+    timeouts: Timeouts,
+) -> Result<(), DownloadError> {
+    let (response, _connection) = ask(address, Method::HEAD, digest, 0, timeouts.answer).await?;
     match content_length(&response) {
         Some(length) if length == size => Ok(()),
         _ => Err(DownloadError::OtherBytes),
@@ -101,6 +119,7 @@ async fn ask(
     method: Method,
     digest: &Digest,
     start: u64,
+    answer: Duration,
 ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), DownloadError> {
     let asked = async {
         let stream = TcpStream::connect(address).await.map_err(DownloadError::Connect)?;
@@ -120,8 +139,7 @@ async fn ask(
         }
         Ok::<_, DownloadError>((sender.send_request(request).await?, connection))
     };
-    let (response, connection) =
-        timeout(ANSWER_TIMEOUT, asked).await.map_err(|_| DownloadError::NoAnswer)??;
+    let (response, connection) = timeout(answer, asked).await.map_err(|_| DownloadError::NoAnswer)??;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok((response, connection)),
         other => Err(DownloadError::Refused(other)),

@@ -14,7 +14,7 @@ mod download;
 mod local_networks;
 mod share;
 
-pub(crate) use download::{Download, DownloadError};
+pub(crate) use download::{Download, DownloadError, Timeouts};
 #[cfg(test)]
 pub(crate) use share::serve;
 pub(crate) use share::start;
@@ -66,6 +66,7 @@ struct Known {
     ignored: Mutex<HashMap<IpAddr, Instant>>,
     /// Large blobs arrive one after the other, so that an engine gets the first one while the second one arrives.
     turn: Semaphore,
+    timeouts: Timeouts,
     /// Where this client serves them.
     shares_at: OnceLock<SocketAddr>,
 }
@@ -77,14 +78,15 @@ impl Default for Known {
             announced: Mutex::default(),
             ignored: Mutex::default(),
             turn: Semaphore::new(1),
+            timeouts: Timeouts::default(),
             shares_at: OnceLock::new(),
         }
     }
 }
 
 /// One that has a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Neighbour(SocketAddr);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbour(SocketAddr, Timeouts);
 
 impl Neighbour {
     pub(crate) const fn address(self) -> SocketAddr {
@@ -100,7 +102,7 @@ impl Neighbour {
         digest: &Digest,
         bytes: Range<u64>,
     ) -> Result<Download, DownloadError> {
-        Download::begin(self.0, digest, bytes).await
+        Download::begin(self.0, digest, bytes, self.1).await
     }
 }
 
@@ -111,6 +113,12 @@ impl Neighbours {
         Self(Arc::new(Known { named, ..Known::default() }))
     }
 
+    /// Those of a test, which may run on a busy machine.
+    #[cfg(test)]
+    pub(crate) fn of_test(named: Vec<SocketAddr>, timeouts: Timeouts) -> Self {
+        Self(Arc::new(Known { named, timeouts, ..Known::default() }))
+    }
+
     /// Whether there is one to ask.
     pub(crate) fn are_known(&self) -> bool {
         !self.0.named.is_empty() || !self.0.announced.lock().is_empty()
@@ -118,11 +126,12 @@ impl Neighbours {
 
     /// The first one that answers that it has this blob of this size, which everybody may see.
     pub(crate) async fn find(&self, digest: &Digest, size: u64) -> Option<Neighbour> {
+        let timeouts = self.0.timeouts;
         let asked = self.to_ask().into_iter().map(|address| {
             Box::pin(async move {
-                let answer = download::has(address, digest, size).await;
+                let answer = download::has(address, digest, size, timeouts).await;
                 if answer.as_ref().is_err_and(|error| !matches!(error, DownloadError::Refused(_))) {
-                    self.ignore(Neighbour(address), FAILED_PAUSE);
+                    self.ignore(Neighbour(address, timeouts), FAILED_PAUSE);
                 }
                 answer.map(|()| address)
             })
@@ -131,7 +140,7 @@ impl Neighbours {
         if asked.is_empty() {
             return None;
         }
-        select_ok(asked).await.ok().map(|(address, _)| Neighbour(address))
+        select_ok(asked).await.ok().map(|(address, _)| Neighbour(address, timeouts))
     }
 
     /// Asks it for nothing for this time.

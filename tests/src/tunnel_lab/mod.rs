@@ -26,9 +26,6 @@ const BLOB: &str = "wan/blob";
 /// The repository of a small image.
 pub const IMAGE: &str = "wan/image";
 
-/// The repository of an image with layers that no manifest brings along: 5 MiB in all.
-pub const LAYERS: &str = "wan/layers";
-
 /// A laptop, servers abroad, and Docker Hub. Each server has a link of its own to the laptop. Drop order: the lab last.
 pub struct TunnelLab {
     /// Docker Hub.
@@ -68,12 +65,10 @@ impl TunnelLab {
     pub fn with(blob_mib: u64, further: &[&str]) -> Result<Self> {
         let lab = Lab::new()?;
         let (blob, image) = (format!("--blob={BLOB}:{blob_mib}MiB"), format!("--image={IMAGE}"));
-        let layers = format!("--image={LAYERS}:5MiB");
         let hub = StandIn::start(
             Some(&lab.hub),
             Listen::on(Lab::HUB),
-            &[&[&*blob, &image, &layers, "--anonymous-pulls=1000000", "--token-lifetime=86400"], further]
-                .concat(),
+            &[&[&*blob, &image, "--anonymous-pulls=1000000", "--token-lifetime=86400"], further].concat(),
         )?;
         Ok(Self { hub, lab })
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cache::{CacheScope, entry_tests};
-use crate::neighbours::{self, Neighbours};
+use crate::neighbours::{self, Neighbours, Timeouts};
 use docxy_protocol::secret::Secret;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 const LENGTH: u64 = LENGTHS[1];
+
+/// For neighbours that answer, also on a busy machine.
+const PATIENT: Timeouts = Timeouts { answer: Duration::from_secs(30), silence: Duration::from_secs(30) };
 
 /// What a neighbour does with a request for the layer. It answers each `HEAD` that it answers at all.
 #[derive(Debug, Clone, Copy)]
@@ -130,8 +133,12 @@ struct Office {
 
 impl Office {
     fn begin(manifest: Manifest, plays: Vec<Play>, neighbours: &[SocketAddr]) -> Self {
+        Self::with(manifest, plays, neighbours, PATIENT)
+    }
+
+    fn with(manifest: Manifest, plays: Vec<Play>, neighbours: &[SocketAddr], timeouts: Timeouts) -> Self {
         let mut scene = Scene::begin(TestLeg::Memory, LENGTH, plays);
-        let neighbours = Neighbours::named(neighbours.to_vec());
+        let neighbours = Neighbours::of_test(neighbours.to_vec(), timeouts);
         scene.gateway = scene.gateway.with_neighbours(neighbours.clone());
         let config = format!("sha256:{:064}", 7);
         let text = serde_json::json!({
@@ -197,9 +204,9 @@ async fn a_neighbour_that_lies_or_stops_breaks_no_pull() {
     let rest = format!("bytes={late}-");
     let plays = [
         // The bytes that it has sent are not used, and all cross the tunnel.
-        (Plays::Corrupt(0), vec!["bytes=0-"]),
-        (Plays::Corrupt(LENGTH as usize - 1), vec!["bytes=0-"]),
-        (Plays::DieAfter(early), vec!["bytes=0-"]),
+        (Plays::Corrupt(0), vec![""]),
+        (Plays::Corrupt(LENGTH as usize - 1), vec![""]),
+        (Plays::DieAfter(early), vec![""]),
         // The rest crosses.
         (Plays::DieAfter(late), vec![rest.as_str()]),
         (Plays::StallAfter(late), vec![rest.as_str()]),
@@ -214,7 +221,13 @@ async fn a_neighbour_that_lies_or_stops_breaks_no_pull() {
         let (number, content) = (number, content.clone());
         async move {
             let player = Player::begin(number, &content, plays).await;
-            let office = Office::begin(Manifest::Everybody, vec![], &[player.address]);
+            let usual = Timeouts::default();
+            let timeouts = match plays {
+                Plays::NeverAnswer => Timeouts { answer: usual.answer, ..PATIENT },
+                Plays::StallAfter(_) => Timeouts { silence: usual.silence, ..PATIENT },
+                _ => PATIENT,
+            };
+            let office = Office::with(Manifest::Everybody, vec![], &[player.address], timeouts);
             office.assert_whole(&format!("{plays:?}")).await;
             let mut seen = office.scene.ranges();
             seen.retain(|range| range != "HEAD");

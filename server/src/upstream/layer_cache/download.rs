@@ -29,7 +29,6 @@ pub(crate) type Remote = download::Download<BlobSource>;
 
 /// The streaming body of a response.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a response has it in a box")]
 pub(crate) enum Download {
     /// From its registry.
     Remote(Box<Remote>),

@@ -226,6 +226,7 @@ async fn a_held_blob_does_not_outlast_its_process_and_what_is_wrong_of_it_is_rem
     assert_eq!(blob.missing(0..SIZE), only(0..2 * CHUNK_BYTES));
     assert_eq!(read_all(&blob, &right, usize::MAX).await, SIZE - 2 * CHUNK_BYTES);
     assert!(!blob.hold(), "something is there");
+    drop(blob);
     // What was right stays.
     let (key, content) = content(2);
     let blob = store.blob(&key, SIZE).await;
