@@ -1,7 +1,7 @@
 //! The program: runs the command, and reports errors.
 
 use docxy_client::command::Arguments;
-use docxy_host::terminal::Stream;
+use docxy_host::process::terminal::Stream;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@
 
 use crate::state::State;
 use crate::state::usage::StoredUsages;
-use docxy_host::private_socket::{self, PrivateSocket};
+use docxy_host::net::private_socket::{self, PrivateSocket};
 use docxy_protocol::link::ClientName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

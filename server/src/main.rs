@@ -1,6 +1,6 @@
 //! The program: reads the command line, runs the command, and prints an error.
 
-use docxy_host::terminal::Stream;
+use docxy_host::process::terminal::Stream;
 use docxy_server::command::Arguments;
 use std::process::ExitCode;
 

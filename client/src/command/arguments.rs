@@ -14,11 +14,11 @@ use crate::logins::CredentialHelper;
 use crate::settings::{ConnectionFlags, ServingFlags};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use docxy_host::command_line::{CompletionsArguments, ManArguments, VersionArguments};
 use docxy_host::logging::Filter;
-use docxy_host::proxy::ProxyUrlError;
-use docxy_host::terminal::print_note;
-use docxy_host::variables::without_empty;
+use docxy_host::net::proxy::ProxyUrlError;
+use docxy_host::process::command_line::{CompletionsArguments, ManArguments, VersionArguments};
+use docxy_host::process::terminal::print_note;
+use docxy_host::process::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::{Host, find_link};
 use docxy_protocol::name::Registry;
@@ -366,7 +366,7 @@ fn no_link(text: &str) -> Result<PathBuf, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::command_line::{Shell, completions};
+    use docxy_host::process::command_line::{Shell, completions};
 
     #[test]
     fn every_command_helps_with_an_example() {

@@ -8,7 +8,7 @@ use crate::settings::{BLOBS, ConnectionFlags, ConnectionSettings, Flags, GivenSe
 use clap::{Args, Subcommand};
 use docxy_host::blob_store::{BlobLimits, BlobOwner, BlobStore, ListedBlob, Prune, Pruned, VerifyReport};
 use docxy_host::byte_size::ByteSize;
-use docxy_host::terminal::{print, print_note};
+use docxy_host::process::terminal::{print, print_note};
 use docxy_protocol::name::Registry;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;

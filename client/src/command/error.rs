@@ -10,7 +10,7 @@ use crate::settings::{LinksError, SettingsError};
 use crate::status::NotRunning;
 use crate::warm::ImageListError;
 use docxy_host::blob_store::OpenError;
-use docxy_host::service::ServiceError;
+use docxy_host::process::service::ServiceError;
 use docxy_protocol::link::find_link;
 use docxy_protocol::name::Registry;
 use docxy_protocol::text::CleanText;

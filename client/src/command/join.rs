@@ -10,8 +10,8 @@ use crate::settings::{
     store_links,
 };
 use crate::tunnel::{Contact, JoinedLink, Trust, contact};
-use docxy_host::private_socket::listening_process;
-use docxy_host::terminal::print_note;
+use docxy_host::net::private_socket::listening_process;
+use docxy_host::process::terminal::print_note;
 use docxy_protocol::secret::Secret;
 use docxy_protocol::text::CleanText;
 use futures_util::future::join_all;

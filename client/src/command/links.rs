@@ -5,7 +5,7 @@
 use super::error::CommandError;
 use crate::settings::{Flags, link_file_path, read_stored, remove_link, trust_link};
 use crate::tunnel::JoinedLink;
-use docxy_host::terminal::{print, print_note};
+use docxy_host::process::terminal::{print, print_note};
 use docxy_protocol::link::{Host, Link};
 use std::collections::BTreeSet;
 use std::path::Path;

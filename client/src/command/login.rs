@@ -13,11 +13,11 @@ use crate::logins::{
 };
 use crate::pull::Connection;
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
-use docxy_host::directories::{CLIENT_CONFIG, CLIENT_STATE, is_root};
+use docxy_host::files::directories::{CLIENT_CONFIG, CLIENT_STATE, is_root};
+use docxy_host::files::password_file;
 use docxy_host::logging;
-use docxy_host::password_file;
-use docxy_host::signals::shutdown::Shutdown;
-use docxy_host::terminal::print_note;
+use docxy_host::process::signals::shutdown::Shutdown;
+use docxy_host::process::terminal::print_note;
 use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::error_body;
 use docxy_protocol::fault::Fault;

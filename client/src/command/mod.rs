@@ -16,8 +16,6 @@ mod service;
 mod setup;
 mod standing;
 mod status;
-mod status_report;
-mod status_view;
 mod warm;
 
 pub use arguments::Arguments;

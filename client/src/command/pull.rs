@@ -10,8 +10,8 @@ use crate::pull::{
 };
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::logging;
-use docxy_host::signals::shutdown::Shutdown;
-use docxy_host::terminal::print;
+use docxy_host::process::signals::shutdown::Shutdown;
+use docxy_host::process::terminal::print;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::secret::Secret;

@@ -3,7 +3,7 @@
 use super::error::CommandError;
 use crate::settings::{Flags, adopt_links};
 use clap::{Args, Subcommand};
-use docxy_host::service::{Scope, Service};
+use docxy_host::process::service::{Scope, Service};
 
 const SYSTEM_UNIT: &str = include_str!("../../../scripts/deploy/systemd/docxy-client.service");
 const USER_UNIT: &str = include_str!("../../../scripts/deploy/systemd/user/docxy-client.service");

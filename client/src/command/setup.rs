@@ -10,7 +10,7 @@ use crate::engine_config::machine::Machine;
 use crate::engine_config::{Plan, Reload, Target};
 use crate::local_api::{self, RunningClient};
 use crate::settings::{Flags, GivenSettings, listen_port};
-use docxy_host::terminal::{print, print_note};
+use docxy_host::process::terminal::{print, print_note};
 use docxy_protocol::name::Registry;
 use std::fmt::Write as _;
 use std::process::Command;

@@ -4,7 +4,7 @@ use super::error::CommandError;
 use crate::doctor::engines::{self, Installed};
 use crate::doctor::local_client::{LocalClient, start_command};
 use crate::settings::{ConnectionSettings, Flags, listen};
-use docxy_host::terminal::print;
+use docxy_host::process::terminal::print;
 use std::net::SocketAddr;
 use tracing::Level;
 

@@ -8,7 +8,7 @@ use crate::engine_config::engines::{ENGINES, Engine};
 use crate::engine_config::journal::{Journal, JournalError, State};
 use crate::engine_config::machine::{DockerStore, Machine};
 use crate::engine_config::{Plan, Target};
-use docxy_host::directories::is_root;
+use docxy_host::files::directories::is_root;
 use docxy_protocol::name::Registry;
 
 /// An installed engine.

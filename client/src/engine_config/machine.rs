@@ -2,7 +2,7 @@
 //!
 //! Must never wait for an engine that does not respond, or change anything.
 
-use docxy_host::directories::is_root;
+use docxy_host::files::directories::is_root;
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};

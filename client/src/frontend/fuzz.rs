@@ -1,7 +1,7 @@
 //! What the fuzz targets use (`tests/fuzz`). Compiled for them only, and must stay so.
 
 use super::rewrite::{self, RequestTarget};
-use docxy_host::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
+use docxy_host::net::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::listing_query::ListingQuery;
 use docxy_protocol::name::Registry;

@@ -1,7 +1,7 @@
 //! Opens the sockets for engines.
 
-use docxy_host::listen_address::ListenAddress;
-use docxy_host::port_holder::{Protocol, port_holder};
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::port_holder::{Protocol, port_holder};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;

@@ -3,7 +3,7 @@
 //!
 //! Must never suppress the messages of pulls.
 
-use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::logging::rate_limit::LogLimits;
 use docxy_protocol::fault::{Fault, Hop};
 use http::StatusCode;
 

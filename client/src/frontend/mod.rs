@@ -22,11 +22,11 @@ use crate::gateway::Gateway;
 use crate::local_api;
 use crate::status::Board;
 use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
-use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::LogHandle;
-use docxy_host::private_socket::PrivateSocket;
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::private_socket::PrivateSocket;
+pub use docxy_host::net::web_origin::AllowedHosts;
 use docxy_host::trouble::Trouble;
-pub use docxy_host::web_origin::AllowedHosts;
 use docxy_protocol::limits::{
     ENGINE_CONNECTIONS_MAX, ENGINE_HEADER_TIMEOUT, FIELD_LINES_MAX, FRAME_BYTES_MAX,
 };

@@ -3,7 +3,7 @@
 //!
 //! Must never drop the next page of a list in silence: the engine would take the first pages for the whole list.
 
-use docxy_host::web_origin::LocalHost;
+use docxy_host::net::web_origin::LocalHost;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Registry;
@@ -109,7 +109,7 @@ impl RequestTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::web_origin::Scheme;
+    use docxy_host::net::web_origin::Scheme;
     use docxy_protocol::listing_query::ListingQuery;
     use http::HeaderValue;
 

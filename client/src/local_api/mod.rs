@@ -14,7 +14,7 @@ pub(crate) use running_client::{LocalBody, RunningClient};
 
 use crate::settings::GivenSettings;
 use crate::warm::{WarmImage, WarmMessage};
-use docxy_host::directories::CLIENT_RUNTIME;
+use docxy_host::files::directories::CLIENT_RUNTIME;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;
 use docxy_protocol::name::Registry;

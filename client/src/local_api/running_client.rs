@@ -9,7 +9,7 @@ use crate::exchange::ExchangeError;
 use crate::settings::GivenSettings;
 use crate::warm::{WarmImage, WarmMessage};
 use bytes::{Bytes, BytesMut};
-use docxy_host::private_socket;
+use docxy_host::net::private_socket;
 use docxy_protocol::frame;
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::Request;

@@ -10,9 +10,9 @@ mod outcomes;
 pub use credential_helper::{CredentialHelper, HelperError};
 pub(crate) use outcomes::LoginOutcome;
 
-use docxy_host::file_fingerprint::Fingerprint;
-use docxy_host::private_file::{self, FileError};
-use docxy_host::private_socket::own_user;
+use docxy_host::files::file_fingerprint::Fingerprint;
+use docxy_host::files::private_file::{self, FileError};
+use docxy_host::net::private_socket::own_user;
 use docxy_host::trouble::Troubles;
 use docxy_protocol::authorization::Login;
 use docxy_protocol::name::{Registry, Repository};

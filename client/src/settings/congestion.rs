@@ -123,7 +123,7 @@ mod tests {
         struct File {
             congestion: Congestion,
         }
-        let file = docxy_host::toml_file::parse::<File>(&format!("\ncongestion = {value}"));
+        let file = docxy_host::files::toml_file::parse::<File>(&format!("\ncongestion = {value}"));
         file.map(|file| file.congestion).map_err(|error| error.to_string())
     }
 }

@@ -2,8 +2,8 @@
 
 use super::host_name::HostNameError;
 use super::link_store::LinksError;
-use docxy_host::proxy::EnvironmentError;
-use docxy_host::toml_file::TomlFileError;
+use docxy_host::files::toml_file::TomlFileError;
+use docxy_host::net::proxy::EnvironmentError;
 use std::net::SocketAddr;
 
 /// Why the settings are not usable.

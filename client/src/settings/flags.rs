@@ -7,9 +7,9 @@ use super::share::{NeighbourAddress, Share};
 use crate::tunnel::{Congestion, LegChoice, Rates};
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
-use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::{Filter, LogFormat};
-use docxy_host::proxy::Proxy;
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::proxy::Proxy;
 use std::path::PathBuf;
 
 /// The command line. The links of the environment are added while loading.

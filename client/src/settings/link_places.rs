@@ -5,7 +5,7 @@
 //! service, which moves them. Must never have the same links in both places.
 
 use super::link_store::{LinksError, move_links};
-use docxy_host::directories::{CLIENT_CONFIG, CLIENT_STATE};
+use docxy_host::files::directories::{CLIENT_CONFIG, CLIENT_STATE};
 use std::path::PathBuf;
 
 /// The file; `None` if there is no directory for it.

@@ -6,7 +6,7 @@ use super::flags::Flags;
 use super::link_places::default_link_file;
 use super::link_store::{LinkLine, LinksError, combine, is_emptied, parse_lines, read_lines};
 use crate::tunnel::JoinedLink;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::secret::Secret;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

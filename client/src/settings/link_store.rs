@@ -5,8 +5,8 @@
 //! and no error quotes one.
 
 use crate::tunnel::{JoinedLink, Trust};
-use docxy_host::private_file::{self, FileError};
-use docxy_host::terminal::print_note;
+use docxy_host::files::private_file::{self, FileError};
+use docxy_host::process::terminal::print_note;
 use docxy_protocol::link::{Link, LinkError, find_link, without_quotes};
 use std::fs::File;
 use std::io::{self, Read as _};

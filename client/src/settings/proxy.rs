@@ -2,8 +2,8 @@
 
 use super::error::SettingsError;
 use crate::tunnel::{LegChoice, ProxyChoice};
-use docxy_host::proxy::{Environment, Proxy, ProxyRules, ProxyTable};
-use docxy_host::terminal::print_note;
+use docxy_host::net::proxy::{Environment, Proxy, ProxyRules, ProxyTable};
+use docxy_host::process::terminal::print_note;
 use docxy_transport::Leg;
 use std::ffi::OsString;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn leg(set: Option<LegChoice>, proxy: Option<&ProxyChoice>) -> Result
 mod tests {
     use super::*;
     use crate::settings::file::ConfigFile;
-    use docxy_host::toml_file;
+    use docxy_host::files::toml_file;
 
     fn choice(
         file: &str,

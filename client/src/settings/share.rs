@@ -1,6 +1,6 @@
 //! Where this client serves its neighbours, and the addresses of neighbours, as users write them.
 
-use docxy_host::listen_address::ListenAddress;
+use docxy_host::net::listen_address::ListenAddress;
 use docxy_protocol::text::excerpt;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use bytes::Bytes;
-use docxy_host::private_socket;
+use docxy_host::net::private_socket;
 use http::{Request, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;

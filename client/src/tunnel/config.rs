@@ -1,6 +1,6 @@
 //! What the tunnel needs to know. Knows nothing of files, flags and variables.
 
-use docxy_host::proxy::ProxyRules;
+use docxy_host::net::proxy::ProxyRules;
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::link::Link;
 use docxy_transport::Leg;

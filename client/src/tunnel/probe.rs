@@ -11,7 +11,7 @@ use super::session::Session;
 use super::supervisor::{race, read_welcome};
 use crate::counters::TunnelCounters;
 use bytes::Bytes;
-use docxy_host::happy_eyeballs::ATTEMPT_DELAY;
+use docxy_host::net::happy_eyeballs::ATTEMPT_DELAY;
 use docxy_protocol::control::{CloseCode, StreamHeader};
 use docxy_protocol::limits::ECHO_BYTES_MAX;
 use docxy_protocol::link::Link;

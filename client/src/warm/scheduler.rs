@@ -7,7 +7,7 @@ use super::image::{WarmImage, WarmMessage, warm};
 use super::images::WarmImages;
 use super::schedule::Schedule;
 use crate::gateway::Gateway;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::platform::Platform;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use parking_lot::Mutex;

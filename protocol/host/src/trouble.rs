@@ -3,9 +3,9 @@
 //!
 //! [`Trouble`] is a pure value with the time as an argument. [`Troubles`] has one for each subject and reads the clock.
 //! Neither logs anything. A trouble that comes and goes must never fill the log: it is told as rarely as
-//! [`log_rate_limit`](crate::log_rate_limit) admits lines.
+//! [`log_rate_limit`](crate::logging::rate_limit) admits lines.
 
-use crate::log_rate_limit::RateLimiter;
+use crate::logging::rate_limit::RateLimiter;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;

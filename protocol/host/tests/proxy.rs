@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper, too, an unwrap is an assertion")]
 
-use docxy_host::proxy::{Destination, Proxy, ProxyError, ProxyFailure};
+use docxy_host::net::proxy::{Destination, Proxy, ProxyError, ProxyFailure};
 use std::future::pending;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -74,7 +74,7 @@ fn is_full<T>(outcome: &Result<T, ClientsError>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::private_file::FileError;
+    use docxy_host::files::private_file::FileError;
     use std::cell::RefCell;
     use std::io::ErrorKind;
 

@@ -6,7 +6,7 @@ use crate::access::{self, InviteError};
 use crate::state::{ClientsError, Revocation};
 use bytes::Bytes;
 use docxy_host::metrics as exposition;
-use docxy_host::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
+use docxy_host::net::web_origin::{LocalHost, Scheme, refuse_foreign_pages};
 use docxy_host::web_page::{HTML, PageFile, SCRIPT, SHARED_FILES, STYLE, protect};
 use docxy_protocol::link::ClientName;
 use docxy_protocol::secret::Secret;
@@ -138,7 +138,7 @@ impl Handler {
         }
     }
 
-    /// The checks of the client's API: see [`docxy_host::web_origin`].
+    /// The checks of the client's API: see [`docxy_host::net::web_origin`].
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let (scheme, names) = match &self.certificates {
             None => (Scheme::Http, Vec::new()),

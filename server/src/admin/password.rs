@@ -5,7 +5,7 @@
 use crate::state::{State, StateError, random};
 use argon2::password_hash::{self, SaltString};
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use docxy_protocol::secret::Secret;
 use std::path::PathBuf;
 

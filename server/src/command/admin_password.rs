@@ -5,8 +5,8 @@ use super::open_state;
 use crate::admin::{PasswordError, PasswordHash};
 use crate::settings::{CommonSettings, Flags};
 use clap::Args;
-use docxy_host::password_file;
-use docxy_host::terminal::print_note;
+use docxy_host::files::password_file;
+use docxy_host::process::terminal::print_note;
 use docxy_protocol::secret::Secret;
 use std::io::{self, IsTerminal as _, Read as _};
 

@@ -5,11 +5,11 @@ use super::client_package::ClientPackageArguments;
 use super::service::ServiceArguments;
 use crate::settings::{AddressFlags, CommonFlags, ProxyFlags, ServingFlags};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use docxy_host::command_line::{CompletionsArguments, ManArguments, VersionArguments};
 use docxy_host::logging::Filter;
-use docxy_host::proxy::ProxyUrlError;
-use docxy_host::terminal::print_note;
-use docxy_host::variables::without_empty;
+use docxy_host::net::proxy::ProxyUrlError;
+use docxy_host::process::command_line::{CompletionsArguments, ManArguments, VersionArguments};
+use docxy_host::process::terminal::print_note;
+use docxy_host::process::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::link::ClientName;
 use std::error::Error as _;
@@ -171,7 +171,7 @@ fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::command_line::{Shell, completions};
+    use docxy_host::process::command_line::{Shell, completions};
 
     #[test]
     fn every_command_helps_with_an_example() {

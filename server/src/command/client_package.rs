@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use clap::{Args, ValueEnum};
-use docxy_host::terminal::print_note;
+use docxy_host::process::terminal::print_note;
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};

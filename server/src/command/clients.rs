@@ -6,7 +6,7 @@ use crate::live_clients::{self, LiveClients};
 use crate::settings::{CommonSettings, Flags};
 use crate::state::ClientList;
 use crate::state::usage::{self, StoredUsages};
-use docxy_host::terminal::{print, print_note};
+use docxy_host::process::terminal::{print, print_note};
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -8,7 +8,7 @@ use crate::access::{add_client, new_link};
 use crate::address;
 use crate::settings::CommonSettings;
 use crate::state::State;
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use docxy_protocol::link::ClientName;
 use std::fs;
 use std::io;

@@ -4,7 +4,7 @@ use super::error::CommandError;
 use super::open_state;
 use crate::access;
 use crate::settings::{CommonSettings, Flags};
-use docxy_host::terminal::print;
+use docxy_host::process::terminal::print;
 use docxy_protocol::link::ClientName;
 
 pub(super) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {

@@ -23,8 +23,8 @@ use crate::settings::{CommonSettings, Flags};
 use crate::state::{State, StateError};
 use arguments::{CheckArguments, ClientsArguments, Command, InviteArguments, RevokeArguments};
 use clap::CommandFactory as _;
-use docxy_host::directories::{SERVER_STATE, is_root};
-use docxy_host::terminal::print_note;
+use docxy_host::files::directories::{SERVER_STATE, is_root};
+use docxy_host::process::terminal::print_note;
 use std::path::Path;
 
 impl Arguments {
@@ -103,7 +103,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::private_file::FileError;
+    use docxy_host::files::private_file::FileError;
     use std::io::ErrorKind;
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use crate::state::{State, usage};
-use docxy_host::terminal::Stream;
+use docxy_host::process::terminal::Stream;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 

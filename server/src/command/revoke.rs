@@ -5,7 +5,7 @@ use super::open_state;
 use crate::access;
 use crate::settings::{CommonSettings, Flags};
 use crate::state::Revocation;
-use docxy_host::terminal::print_note;
+use docxy_host::process::terminal::print_note;
 use docxy_protocol::link::ClientName;
 
 pub(super) fn revoke(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {

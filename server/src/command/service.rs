@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use clap::{Args, Subcommand};
-use docxy_host::service::{Scope, Service};
+use docxy_host::process::service::{Scope, Service};
 
 const SERVICE: Service = Service {
     name: "docxy-server",

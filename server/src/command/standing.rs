@@ -4,7 +4,7 @@ use super::error::CommandError;
 use super::open_state;
 use crate::settings::{CommonSettings, Flags};
 use crate::state::{StateError, usage};
-use docxy_host::terminal::print;
+use docxy_host::process::terminal::print;
 use std::path::Path;
 
 /// Where the unit of our package may be, which an operator may have replaced.

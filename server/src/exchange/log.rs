@@ -7,7 +7,7 @@ use super::pulls::{Begun, ExchangeEnd, Pull, PullKey, Pulls, QUIET, wants_conten
 use crate::counters::Counters;
 use crate::upstream::UpstreamError;
 use docxy_host::byte_size::ByteSize;
-use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::logging::rate_limit::LogLimits;
 use docxy_host::trouble::Troubles;
 use docxy_protocol::fault::FaultKind;
 use docxy_protocol::link::ClientName;

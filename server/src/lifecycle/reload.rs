@@ -5,7 +5,7 @@ use crate::settings::{Flags, Settings, TlsSettings};
 use crate::state::ClientWatch;
 use crate::upstream::Changes;
 use docxy_host::logging::LogHandle;
-use docxy_host::signals::reload::{reload_on_signal, warn_if_changed};
+use docxy_host::process::signals::reload::{reload_on_signal, warn_if_changed};
 use docxy_transport::tcp::Certificates;
 use std::error::Error;
 use std::sync::Arc;

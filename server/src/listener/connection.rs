@@ -15,7 +15,7 @@ use crate::lifecycle::active_settings::ActiveSettings;
 use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use bytes::Bytes;
-use docxy_host::log_rate_limit::LogLimits;
+use docxy_host::logging::rate_limit::LogLimits;
 use docxy_host::metrics::BUSY_BYTES_MIN;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{

@@ -1,8 +1,8 @@
 //! Errors of the settings, with the file that they are in.
 
 use super::tls::TlsFileError;
-use docxy_host::proxy::EnvironmentError;
-use docxy_host::toml_file::TomlFileError;
+use docxy_host::files::toml_file::TomlFileError;
+use docxy_host::net::proxy::EnvironmentError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

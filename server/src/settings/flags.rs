@@ -5,9 +5,9 @@
 use crate::address::PublicAddress;
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
-use docxy_host::listen_address::ListenAddress;
 use docxy_host::logging::{Filter, LogFormat};
-use docxy_host::proxy::Proxy;
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::proxy::Proxy;
 use docxy_protocol::congestion::Rate;
 use std::path::PathBuf;
 

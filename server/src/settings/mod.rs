@@ -14,11 +14,11 @@ mod tls;
 
 use crate::address::PublicAddress;
 use docxy_host::byte_size::ByteSize;
-use docxy_host::directories::{SERVER_CACHE, SERVER_STATE};
-use docxy_host::listen_address::ListenAddress;
+use docxy_host::files::directories::{SERVER_CACHE, SERVER_STATE};
+use docxy_host::files::toml_file;
 use docxy_host::logging::{Filter, LogFormat};
-use docxy_host::proxy::Environment;
-use docxy_host::toml_file;
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::proxy::Environment;
 use docxy_protocol::congestion::Rate;
 use file::ConfigFile;
 use std::collections::BTreeMap;

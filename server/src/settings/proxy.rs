@@ -1,8 +1,8 @@
 //! `[proxy]`: the proxy through which the server reaches registries, token services and CDNs.
 
 use super::error::SettingsError;
-use docxy_host::proxy::{Environment, Proxy, ProxyRules, ProxyTable, ReadableUrl};
-use docxy_host::toml_file::Spanned;
+use docxy_host::files::toml_file::Spanned;
+use docxy_host::net::proxy::{Environment, Proxy, ProxyRules, ProxyTable, ReadableUrl};
 use docxy_protocol::link::Host;
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -78,7 +78,7 @@ impl ServerProxyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use docxy_host::toml_file;
+    use docxy_host::files::toml_file;
 
     fn load(
         table: &str,

@@ -4,7 +4,8 @@
 
 use super::error::SettingsError;
 use super::resolve::{ResolveTable, StaticAddress};
-use docxy_host::{password_file, toml_file};
+use docxy_host::files::password_file;
+use docxy_host::files::toml_file;
 use docxy_protocol::limits::SERVED_REGISTRIES_MAX;
 use docxy_protocol::name::{NameError, Registry};
 use docxy_protocol::secret::Secret;

@@ -6,7 +6,7 @@
 use super::clients::{ClientList, ClientsError};
 use super::directory::{KNOWN_CLIENTS_FILES as KNOWN, State};
 use super::error::StateError;
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
 //! The directory itself. Its files have modules of their own.
 
 use super::error::StateError;
-use docxy_host::private_file::{self, FileError};
-use docxy_host::toml_file::{self, TomlError};
+use docxy_host::files::private_file::{self, FileError};
+use docxy_host::files::toml_file::{self, TomlError};
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::ErrorKind;

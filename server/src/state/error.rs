@@ -1,6 +1,6 @@
 //! Why the state cannot be used.
 
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};

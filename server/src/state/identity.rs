@@ -5,7 +5,7 @@
 
 use super::directory::{KNOWN_CLIENTS_FILES, State};
 use super::error::StateError;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::identity::Pin;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -5,7 +5,7 @@
 use super::directory::State;
 use super::error::StateError;
 use crate::address::PublicAddress;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::link::Host;
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@
 use super::directory::State;
 use super::error::StateError;
 use super::random::random;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_transport::quic::ListenerKeys;
 use std::path::Path;
 

@@ -8,7 +8,7 @@
 
 use super::directory::State;
 use super::random::random;
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;

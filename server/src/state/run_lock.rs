@@ -7,7 +7,7 @@
 
 use super::directory::State;
 use super::error::StateError;
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError};
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io;

@@ -5,7 +5,7 @@
 use super::clients::{ClientList, to_the_second};
 use super::directory::{State, read_toml};
 use super::error::StateError;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_host::trouble::Trouble;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;

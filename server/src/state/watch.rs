@@ -6,7 +6,7 @@ use super::clients::ClientList;
 use super::directory::State;
 use super::error::StateError;
 use super::usage::Usage;
-use docxy_host::file_fingerprint::{Fingerprint, POLL_INTERVAL};
+use docxy_host::files::file_fingerprint::{Fingerprint, POLL_INTERVAL};
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;

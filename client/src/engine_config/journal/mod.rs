@@ -13,8 +13,8 @@ pub use step::Step;
 
 use super::FileChanges;
 use super::format::{Format, FormatError};
-use docxy_host::directories::CLIENT_CONFIG;
-use docxy_host::private_file::{self, FileError};
+use docxy_host::files::directories::CLIENT_CONFIG;
+use docxy_host::files::private_file::{self, FileError};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;

@@ -3,7 +3,7 @@
 //! Must never leave a file half written, or with another mode or owner.
 
 use super::{JournalError, Record};
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

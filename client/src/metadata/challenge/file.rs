@@ -2,7 +2,7 @@
 //!
 //! Reads and writes only. Invalid entries count as absent.
 
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::challenge::Challenge;
 use docxy_protocol::name::Registry;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use super::*;
 use crate::local_api::{self, Call, Message, RunningClient};
 use crate::settings::GivenSettings;
 use bytes::BytesMut;
-use docxy_host::private_socket::PrivateSocket;
+use docxy_host::net::private_socket::PrivateSocket;
 use docxy_protocol::frame;
 use futures_util::TryStreamExt as _;
 use std::pin::pin;

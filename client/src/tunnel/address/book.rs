@@ -3,7 +3,7 @@
 //! Must never keep a client from working: a file that cannot be read counts as empty, and one that cannot be written is
 //! logged.
 
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_protocol::link::Host;
 use parking_lot::Mutex;
 use std::io;

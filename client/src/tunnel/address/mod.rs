@@ -7,7 +7,7 @@ mod book;
 
 pub(super) use book::AddressBook;
 
-use docxy_host::happy_eyeballs::{RaceError, race};
+use docxy_host::net::happy_eyeballs::{RaceError, race};
 use docxy_protocol::link::Host;
 use std::io;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@
 
 use super::Network;
 use crate::tunnel::leg::Knowledge;
-use docxy_host::private_file;
+use docxy_host::files::private_file;
 use docxy_host::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::io;

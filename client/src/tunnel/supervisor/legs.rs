@@ -7,7 +7,7 @@ use crate::tunnel::leg::{
     DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason, Way,
 };
 use crate::tunnel::network::{Network, NetworkMemory};
-use docxy_host::proxy::Proxy;
+use docxy_host::net::proxy::Proxy;
 use docxy_host::random::random_fraction;
 use parking_lot::Mutex;
 use std::sync::Arc;

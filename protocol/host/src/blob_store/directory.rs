@@ -7,7 +7,7 @@ use super::file::BLOCK_BYTES;
 use super::key::BlobName;
 use super::limits::Space;
 use super::state::OpenError;
-use crate::private_file::{create_directory, target};
+use crate::files::private_file::{create_directory, target};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;

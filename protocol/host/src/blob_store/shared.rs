@@ -7,7 +7,7 @@ use super::file::BLOB_BYTES_MAX;
 use super::key::BlobName;
 use super::limits::BlobLimits;
 use super::writer::{Job, Writer};
-use crate::log_rate_limit::LogLimits;
+use crate::logging::rate_limit::LogLimits;
 use crate::trouble::Trouble;
 use parking_lot::Mutex;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use super::file::{BlobFile, Head, data_at};
 use super::key::BlobName;
 use super::shared::Shared;
 use crate::byte_size::ByteSize;
-use crate::private_file::is_full;
+use crate::files::private_file::is_full;
 use bytes::BytesMut;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;

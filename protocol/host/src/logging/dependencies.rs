@@ -4,7 +4,7 @@
 //! Must not limit Docxy's own lines: the code that logs them does. Must not limit `debug` and `trace`,
 //! which a user enables to see everything.
 
-use crate::log_rate_limit::LogLimits;
+use crate::logging::rate_limit::LogLimits;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;

@@ -13,13 +13,14 @@ mod dependencies;
 mod filter;
 mod format;
 mod queue;
+pub mod rate_limit;
 mod timestamp;
 mod writer;
 
 pub use filter::{Filter, FilterError};
 pub use format::{LogFormat, LogFormatError};
 
-use crate::terminal::Stream;
+use crate::process::terminal::Stream;
 use dependencies::DependencyLimit;
 use format::TextLine;
 use queue::Queue;

@@ -1,7 +1,8 @@
 //! What Prometheus expects of every process (its "Writing client libraries", section "Standard and runtime collectors").
 
 use super::MetricsWriter;
-use crate::{descriptors, memory};
+use crate::process::descriptors;
+use crate::process::memory;
 use prometheus_client::metrics::counter::ConstCounter;
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt;

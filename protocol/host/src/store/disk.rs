@@ -6,7 +6,7 @@
 use super::content::{Content, Key};
 use super::eviction::StoredFile;
 use super::format::ContentHead;
-use crate::private_file::create_directory;
+use crate::files::private_file::create_directory;
 use bytes::Bytes;
 use docxy_protocol::limits::{FRAME_BYTES_MAX, MANIFEST_BYTES_MAX};
 use std::fs::{self, File, Metadata};

@@ -221,7 +221,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, GuardError> {
 mod tests {
     use super::*;
     use crate::settings::CommonSettings;
-    use docxy_host::proxy::ProxyRules;
+    use docxy_host::net::proxy::ProxyRules;
 
     /// A registry of this API, with this `resolve` table.
     fn registry(name: &str, api: &str, entries: &[(&str, &str)]) -> RegistrySettings {

@@ -5,7 +5,7 @@
 
 use super::address_guard::GuardError;
 use crate::upstream::error::{UpstreamError, chain};
-use docxy_host::proxy::ProxyError;
+use docxy_host::net::proxy::ProxyError;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::text::clean;
 use hyper_util::client::legacy;

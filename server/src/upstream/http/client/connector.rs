@@ -3,8 +3,8 @@
 //! Must dial the checked addresses themselves: a second DNS lookup could return others (DNS rebinding).
 
 use crate::upstream::http::address_guard::{AddressGuard, GuardError, HTTPS_PORT};
-use docxy_host::happy_eyeballs::{self, RaceError};
-use docxy_host::proxy::{Destination, Proxy};
+use docxy_host::net::happy_eyeballs::{self, RaceError};
+use docxy_host::net::proxy::{Destination, Proxy};
 use docxy_protocol::limits::UPSTREAM_CONNECT_TIMEOUT;
 use http::Uri;
 use hyper_util::rt::TokioIo;

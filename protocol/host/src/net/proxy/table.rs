@@ -3,8 +3,8 @@
 //! Must never accept a password in the config file: the file is copied, and every command reads it.
 
 use super::url::{Proxy, ProxyUrlError};
-use crate::password_file::{self, PasswordFileError};
-use crate::toml_file::{self, Spanned, TomlFileError};
+use crate::files::password_file::{self, PasswordFileError};
+use crate::files::toml_file::{self, Spanned, TomlFileError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

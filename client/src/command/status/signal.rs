@@ -7,7 +7,7 @@ use docxy_protocol::text::CleanText;
 use tokio::signal::unix::Signal;
 
 /// Writes a report at each signal. Never ends.
-pub(super) async fn report_on_signal(mut signals: Signal, gateway: Gateway, log: LogHandle) {
+pub(in crate::command) async fn report_on_signal(mut signals: Signal, gateway: Gateway, log: LogHandle) {
     while signals.recv().await.is_some() {
         let state = gateway.tunnel_state();
         let transfers = gateway.transfers().snapshot();

@@ -3,7 +3,7 @@
 //! Must never let another user in (except root), take the socket of a process that lives, or delete anything else than a
 //! socket. The kernel says who is at the other end, so neither side relies on the directory alone.
 
-use crate::private_file;
+use crate::files::private_file;
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};

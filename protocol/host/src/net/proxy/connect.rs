@@ -5,7 +5,7 @@
 
 use super::error::{ProxyError, ProxyFailure};
 use super::url::{Credentials, Proxy, Scheme};
-use crate::happy_eyeballs::{self, RaceError};
+use crate::net::happy_eyeballs::{self, RaceError};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use docxy_protocol::link::Host;

@@ -1,7 +1,7 @@
 //! What shells, packages and the curious get to know of a program's command line beside its help: `completions`, `man` and
 //! `version`. Each program adds an example to each.
 
-use crate::terminal::print;
+use crate::process::terminal::print;
 use clap::{Args, Command};
 use std::io;
 use std::path::PathBuf;

@@ -2,9 +2,9 @@
 //!
 //! Must never replace or delete a unit that it did not write, nor delete what the service has stored.
 
-use crate::directories::is_root;
-use crate::private_file::{self, FileError};
-use crate::terminal::print_note;
+use crate::files::directories::is_root;
+use crate::files::private_file::{self, FileError};
+use crate::process::terminal::print_note;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The user of the system's services, as sysusers.d describes it.
-const SYSTEM_USER: &str = include_str!("../../../scripts/deploy/sysusers.d/docxy.conf");
+const SYSTEM_USER: &str = include_str!("../../../../scripts/deploy/sysusers.d/docxy.conf");
 
 /// The directory of the system's config files, which the services read as the user docxy.
 const CONFIG_DIRECTORY: &str = "/etc/docxy";
@@ -353,17 +353,17 @@ mod tests {
             (
                 "docxy-server",
                 Scope::System,
-                include_str!("../../../scripts/deploy/systemd/docxy-server.service"),
+                include_str!("../../../../scripts/deploy/systemd/docxy-server.service"),
             ),
             (
                 "docxy-client",
                 Scope::System,
-                include_str!("../../../scripts/deploy/systemd/docxy-client.service"),
+                include_str!("../../../../scripts/deploy/systemd/docxy-client.service"),
             ),
             (
                 "docxy-client",
                 Scope::User,
-                include_str!("../../../scripts/deploy/systemd/user/docxy-client.service"),
+                include_str!("../../../../scripts/deploy/systemd/user/docxy-client.service"),
             ),
         ] {
             let service = Service { name, scope, unit };

@@ -1,6 +1,6 @@
 //! The file that tells a script where a program listens, one address a line.
 
-use crate::private_file;
+use crate::files::private_file;
 use std::fmt::Display;
 use std::path::PathBuf;
 

@@ -1,17 +1,22 @@
 //! `docxy-client status`: what the running client does, once, or redrawn in place.
 
-use super::error::CommandError;
-use super::status_view::{Drawn, lines};
+mod signal;
+mod view;
+
+pub(super) use signal::report_on_signal;
+
+use crate::command::error::CommandError;
 use crate::gateway::LineState;
 use crate::local_api::socket_candidates;
 use crate::settings::{Flags, ServingFlags, listen};
 use crate::status::{NotRunning, Snapshot, read};
 use clap::Args;
 use console::{Term, truncate_str};
-use docxy_host::listen_address::ListenAddress;
-use docxy_host::terminal::print;
+use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::process::terminal::print;
 use serde_json::json;
 use std::time::Duration;
+use view::{Drawn, lines};
 
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);

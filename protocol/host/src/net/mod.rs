@@ -1,0 +1,8 @@
+//! Addresses, sockets, and what lies between them and a host: several addresses, proxies, a page's origin.
+
+pub mod happy_eyeballs;
+pub mod listen_address;
+pub mod port_holder;
+pub mod private_socket;
+pub mod proxy;
+pub mod web_origin;
