@@ -77,13 +77,13 @@ fn log_begin(pull: &Pull) {
     );
 }
 
-/// `12.0 MiB at 3.50 MiB/s, 1.00 MiB kept here, resumed 2 times`.
+/// `12.0 MiB at 3.50 MiB/s, 1.00 MiB cached, resumed 2 times`.
 fn describe_bytes(pull: &Pull, took: Duration) -> String {
     let bytes = pull.from_tunnel + pull.from_cache;
     let rate = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
     let mut text = format!("{} at {}/s", short(bytes), short(rate));
     if pull.from_cache > 0 {
-        text += &format!(", {} kept here", short(pull.from_cache));
+        text += &format!(", {} cached", short(pull.from_cache));
     }
     match pull.interruptions {
         0 => {}

@@ -19,6 +19,9 @@ fn publish(testbed: &Testbed, seed: u64) -> Blob {
     image.platform("amd64").unwrap().layers[0].blob.clone()
 }
 
+/// More than what is asked for at each time takes: what the tag names now.
+const MANIFESTS_BYTES_MAX: u64 = 4096;
+
 async fn assert_pulled_from_disk(testbed: &Testbed, layer: &Blob) {
     let before = crossed(testbed);
     let path = format!("/v2/library/big/blobs/{}", layer.digest());
@@ -49,7 +52,7 @@ async fn an_image_is_fetched_once_before_an_engine_asks() {
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     assert!(again.stdout.trim().ends_with(", 0 B fetched"), "{again:?}");
     assert!(again.stderr.contains("not kept: docker.io/no/such:image"), "{again:?}");
-    assert_eq!(crossed(&testbed), before);
+    assert!(crossed(&testbed) - before < MANIFESTS_BYTES_MAX, "a layer has crossed again");
 
     // The same layers, by a tunnel of its own.
     block_in_place(|| testbed.client.stop()).unwrap();
