@@ -109,7 +109,7 @@ pub fn pull_with(trouble: Trouble) -> Result<Outcome> {
     }
     let address = client.address().to_string();
     let status = client.command_without_link(&["status", "--listen", &address], PROCESS_TIMEOUT)?;
-    let mut lines = status.lines().skip_while(|line| *line != "cache").skip(1);
+    let mut lines = status.lines().skip_while(|line| *line != "kept on disk").skip(1);
     let status = lines.next().unwrap_or_default().trim().to_owned();
     client.stop()?;
     drop(disk);

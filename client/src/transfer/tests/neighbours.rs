@@ -168,6 +168,13 @@ impl Office {
         all.into_iter().find(|(name, _)| *name == source).unwrap().1
     }
 
+    /// Whether it would serve the layer to others, when all that it has received is written.
+    async fn shares_layer(&self) -> bool {
+        let kept = self.scene.kept();
+        kept.store().flush().await;
+        kept.to_share(&Digester::sha256().digest(&self.scene.content)).await.is_some()
+    }
+
     fn ignored(&self) -> u64 {
         self.neighbours.to_json()["ignored"].as_u64().unwrap()
     }
@@ -179,6 +186,7 @@ async fn a_layer_of_a_client_in_this_network_does_not_cross_the_tunnel() {
     first.assert_whole("the first machine").await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    assert!(first.shares_layer().await);
     let blobs = first.scene.kept();
     let _sharing =
         AbortOnDropHandle::new(tokio::spawn(neighbours::serve(listener, Neighbours::default(), blobs)));
@@ -192,8 +200,7 @@ async fn a_layer_of_a_client_in_this_network_does_not_cross_the_tunnel() {
         assert_eq!(second.bytes("tunnel"), 0);
         assert!(second.bytes("neighbour") >= LENGTH && second.ignored() == 0, "{reader:?}");
         // It can share it, too.
-        let digest = Digester::sha256().digest(&second.scene.content);
-        assert!(second.scene.kept().to_share(&digest).await.is_some());
+        assert!(second.shares_layer().await, "{reader:?}");
     }
 }
 
@@ -235,8 +242,7 @@ async fn a_neighbour_that_lies_or_stops_breaks_no_pull() {
             let is_refusal = matches!(plays, Plays::Redirect);
             assert_eq!(office.ignored(), u64::from(!is_refusal), "{plays:?}");
             // What is kept is right.
-            let digest = Digester::sha256().digest(&content);
-            assert!(office.scene.kept().to_share(&digest).await.is_some(), "{plays:?}");
+            assert!(office.shares_layer().await, "{plays:?}");
         }
     }))
     .await;
