@@ -37,10 +37,12 @@ mod tunnel;
 // Other crates name a module, not its folder.
 pub use auth::{authorization, challenge, scope, secret, token, token_response};
 pub use exchange::{
-    bulk_window, chunk, error_body, fault, patience, prefetch, reply, request, route, segment, token_origins,
+    bulk_window, chunk, error_body, fault, gaps, patience, prefetch, reply, request, route, segment,
+    token_origins,
 };
 pub use fields::{
-    accept, byte_range, content_range, headers, rate_limit, retry_after, uri, user_agent, web_link,
+    accept, byte_range, content_range, headers, rate_limit, requested_bytes, retry_after, uri, user_agent,
+    web_link,
 };
 pub use oci::{digester, image_name, listing_query, manifest, name, platform};
 pub use tunnel::{control, frame, identity, link, tls, version};

@@ -12,68 +12,20 @@ use crate::transfer::{Found, RangeRequest, SharedBlobs, SharedReader, Transfer, 
 use crate::tunnel::{Need, Session};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::byte_range::ByteRange;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::fault::Fault;
-use docxy_protocol::headers::Headers;
 use docxy_protocol::request::{Method, Operation, Request};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use docxy_protocol::requested_bytes::RequestedBytes;
+use http::{HeaderMap, Response, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout_at;
 
-/// The bytes that an engine asks for.
-#[derive(Debug, Clone, Copy)]
-enum Wanted {
-    Whole,
-    Range(ByteRange),
-}
-
-impl Wanted {
-    /// `None` if only the registry can tell.
-    fn of(headers: &Headers) -> Option<Self> {
-        let mut others = headers.clone();
-        others.remove(header::RANGE);
-        if others.is_conditional() {
-            return None;
-        }
-        let mut lines = headers.get_all(header::RANGE).iter();
-        match (lines.next(), lines.next()) {
-            (None, _) => Some(Self::Whole),
-            (Some(line), None) => ByteRange::parse(line.to_str().ok()?).map(Self::Range),
-            _ => None,
-        }
-    }
-
-    /// Of a blob of this size.
-    fn bytes(self, size: u64) -> Option<Range<u64>> {
-        match self {
-            Self::Whole => Some(0..size),
-            Self::Range(range) => range.of(size),
-        }
-    }
-
-    /// The status, and the fields that say which bytes these are.
-    fn describe(self, bytes: &Range<u64>, size: u64, headers: &mut HeaderMap) -> StatusCode {
-        headers.insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
-        headers.remove(header::CONTENT_RANGE);
-        match self {
-            Self::Whole => StatusCode::OK,
-            Self::Range(_) => {
-                let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
-                // Digits and letters are a valid value.
-                headers.extend(HeaderValue::try_from(range).ok().map(|range| (header::CONTENT_RANGE, range)));
-                StatusCode::PARTIAL_CONTENT
-            }
-        }
-    }
-}
-
 /// A request for a blob.
 struct BlobRequest {
     request: Request,
-    wanted: Wanted,
+    requested: RequestedBytes,
     need: Need,
     deadline: ResponseDeadline,
     guard: TransferGuard,
@@ -89,7 +41,7 @@ impl Gateway {
         guard: TransferGuard,
     ) -> Result<Response<Transfer>, Fault> {
         let need = Need::of(&request);
-        let Some(wanted) = Wanted::of(&request.headers) else {
+        let Some(requested) = RequestedBytes::of_request(&request.headers) else {
             return self.forward_as(need, request, deadline, guard).await;
         };
         if request.has_credential() {
@@ -98,7 +50,7 @@ impl Gateway {
             if is_known || !self.private_repositories.contains(&request, Instant::now()) {
                 let guard = guard.begin(&public);
                 // Only a server that may see the request with its credential learns of it.
-                let public = BlobRequest { request: public, wanted, need, deadline, guard };
+                let public = BlobRequest { request: public, requested, need, deadline, guard };
                 match self.send_stored(blobs, public).await {
                     Ok(response) if is_refused(response.status()) => {
                         self.private_repositories.record(&request, Instant::now());
@@ -112,7 +64,7 @@ impl Gateway {
                 return self.forward_as(need, request, deadline, guard).await;
             }
         }
-        self.send_stored(blobs, BlobRequest { request, wanted, need, deadline, guard }).await
+        self.send_stored(blobs, BlobRequest { request, requested, need, deadline, guard }).await
     }
 
     /// The same with this credential, whose content may be stored.
@@ -121,7 +73,7 @@ impl Gateway {
         blobs: &SharedBlobs,
         asked: BlobRequest,
     ) -> Result<Response<Transfer>, Fault> {
-        let BlobRequest { request, wanted, deadline, .. } = &asked;
+        let BlobRequest { request, requested, deadline, .. } = &asked;
         blobs.requested(&self.context, request);
         let mut found = blobs.find(request).await;
         let mut first = None;
@@ -133,9 +85,9 @@ impl Gateway {
             found = blobs.find(request).await;
         }
         if found.is_none() {
-            found = self.ask_neighbours(blobs, request, *wanted).await;
+            found = self.ask_neighbours(blobs, request, *requested).await;
         }
-        let found = found.and_then(|found| Some((wanted.bytes(found.blob.size())?, found)));
+        let found = found.and_then(|found| Some((requested.bytes(found.blob.size())?, found)));
         match found {
             Some((bytes, found)) => {
                 drop(first);
@@ -147,14 +99,19 @@ impl Gateway {
 
     /// The blob of a request, which a neighbour sends now. `None` if none does, or the request is for a small part of it:
     /// that would have to wait for the whole. Only for a digest that a manifest names which everybody may read.
-    async fn ask_neighbours(&self, blobs: &SharedBlobs, request: &Request, wanted: Wanted) -> Option<Found> {
+    async fn ask_neighbours(
+        &self,
+        blobs: &SharedBlobs,
+        request: &Request,
+        requested: RequestedBytes,
+    ) -> Option<Found> {
         let (Operation::Blob { digest, method: Method::Get, .. }, false) =
             (&request.operation, request.has_credential())
         else {
             return None;
         };
         let size = self.context.metadata.cache.descriptor_index().public_blob_size(digest)?;
-        let bytes = wanted.bytes(size)?;
+        let bytes = requested.bytes(size)?;
         if bytes.end - bytes.start < size / 2 {
             return None;
         }
@@ -172,12 +129,12 @@ impl Gateway {
         bytes: Range<u64>,
         asked: BlobRequest,
     ) -> Result<Response<Transfer>, Fault> {
-        let BlobRequest { request, wanted, need, deadline, guard } = &asked;
+        let BlobRequest { request, requested, need, deadline, guard } = &asked;
         let size = found.blob.size();
         let local_head = || {
             self.context.counters.local_responses.increment();
             let mut headers = response::blob_headers(request);
-            (wanted.describe(&bytes, size, &mut headers), headers)
+            (requested.describe(&bytes, size, &mut headers), headers)
         };
         if request.operation.method() == Method::Head {
             if !found.is_public && !self.is_shown(&found, &asked).await? {
@@ -207,7 +164,7 @@ impl Gateway {
             return self.send_asked(asked).await;
         }
         found.shown_to(request);
-        let status = wanted.describe(&bytes, size, &mut headers);
+        let status = requested.describe(&bytes, size, &mut headers);
         Ok(with_head((status, headers), Transfer::of_shared(&self.context, reader, asked.guard)))
     }
 
@@ -270,12 +227,12 @@ impl Gateway {
         let key = blobs.key(request)?;
         let mut found = blobs.find(request).await;
         if found.is_none() {
-            found = self.ask_neighbours(blobs, request, Wanted::Whole).await;
+            found = self.ask_neighbours(blobs, request, RequestedBytes::Whole).await;
         }
         if let Some(found) = found.filter(|found| !found.is_public) {
             let asked = BlobRequest {
                 request: request.clone(),
-                wanted: Wanted::Whole,
+                requested: RequestedBytes::Whole,
                 need: Need::of(request),
                 deadline: super::own_deadline(),
                 guard: self.begin_own(request),

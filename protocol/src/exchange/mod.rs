@@ -6,6 +6,7 @@ pub mod bulk_window;
 pub mod chunk;
 pub mod error_body;
 pub mod fault;
+pub mod gaps;
 pub mod patience;
 pub mod prefetch;
 pub mod reply;

@@ -7,6 +7,7 @@ pub mod byte_range;
 pub mod content_range;
 pub mod headers;
 pub mod rate_limit;
+pub mod requested_bytes;
 pub mod retry_after;
 pub mod uri;
 pub mod user_agent;

@@ -3,7 +3,7 @@
 //! Must never leave out a byte: what the disk has lost since is claimed again.
 
 use super::flight::Claim;
-use super::flights::{Step, gaps};
+use super::flights::Step;
 use super::shared_blob::SharedBlob;
 use crate::exchange::ExchangeError;
 use crate::transfer::TransferContext;
@@ -12,6 +12,7 @@ use crate::transfer::registry::TransferGuard;
 use crate::transfer::resume::Source;
 use bytes::Bytes;
 use docxy_host::blob_store::StoredBlob;
+use docxy_protocol::gaps::gaps;
 use docxy_protocol::request::Request;
 use std::ops::Range;
 use std::pin::pin;

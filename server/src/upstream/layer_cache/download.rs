@@ -10,6 +10,7 @@ use crate::upstream::registry::response::ResponseBody;
 use bytes::Bytes;
 use docxy_host::blob_store::StoredBlob;
 use docxy_protocol::content_range::ContentRange;
+use docxy_protocol::gaps::gaps;
 use docxy_protocol::request::Request;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,9 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of one read from the disk.
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// Stored runs below this length, in bytes, between missing ones are fetched again: another request takes longer.
-const STORED_RUN_BYTES_MIN: u64 = 1024 * 1024;
 
 /// What is fetched again if the disk has bytes that it cannot read.
 const UNREADABLE_BYTES: u64 = 256 * 1024;
@@ -116,12 +114,7 @@ impl CachedDownload {
     }
 }
 
-/// The first part of these bytes that the disk does not have.
+/// The first part of these bytes to request from the registry; `None` if the disk has them all.
 pub(super) fn first_gap(stored: &StoredBlob, bytes: &Range<u64>) -> Option<Range<u64>> {
-    let mut missing = stored.missing(bytes.clone()).into_iter();
-    let first = missing.next()?;
-    let end = missing.try_fold(first.end, |end, next| {
-        if next.start - end < STORED_RUN_BYTES_MIN { Ok(next.end) } else { Err(end) }
-    });
-    Some(first.start..end.unwrap_or_else(|end| end))
+    gaps(stored.missing(bytes.clone())).into_iter().next()
 }

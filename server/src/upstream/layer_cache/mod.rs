@@ -16,11 +16,11 @@ use super::registry::response::{Response, ResponseBody};
 use crate::settings::LayerCacheSettings;
 use docxy_host::blob_store::{BlobKey, BlobLimits, BlobOwner, BlobStore, BlobStoreState, StoredBlob};
 use docxy_protocol::authorization::Authorization;
-use docxy_protocol::byte_range::ByteRange;
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::headers::{DOCKER_CONTENT_DIGEST, Headers};
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::{Method, Operation, Request};
+use docxy_protocol::requested_bytes::RequestedBytes;
 use download::CachedDownload;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use std::ops::Range;
@@ -74,7 +74,7 @@ impl LayerCache {
     pub(crate) fn serves(request: &Request) -> bool {
         matches!(request.operation, Operation::Blob { method: Method::Get, .. })
             && request.authorization == Authorization::Public
-            && wanted(&request.headers, 1).is_some()
+            && RequestedBytes::of_request(&request.headers).is_some()
     }
 
     /// The response to a request that it [serves](Self::serves), from the disk as far as that has it.
@@ -106,7 +106,8 @@ impl LayerCache {
         deadline: RetryDeadline,
     ) -> Result<Option<Response>, UpstreamError> {
         let size = stored.size();
-        let Some(bytes) = wanted(&request.headers, size).flatten() else { return Ok(None) };
+        let Some(requested) = RequestedBytes::of_request(&request.headers) else { return Ok(None) };
+        let Some(bytes) = requested.bytes(size) else { return Ok(None) };
         let remote = match download::first_gap(stored, &bytes) {
             None if is_public(stored) => None,
             None => {
@@ -138,7 +139,7 @@ impl LayerCache {
                 Some((gap.start, remote))
             }
         };
-        let (status, headers) = head(request, &bytes, size);
+        let (status, headers) = head(request, requested, &bytes, size);
         let body = self.body(registry, request, stored.clone(), bytes, remote);
         Ok(Some(Response { status, headers, body, public_proof: None }))
     }
@@ -199,39 +200,21 @@ fn is_public(stored: &StoredBlob) -> bool {
     proven.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < PUBLIC_FOR))
 }
 
-/// The bytes that a request wants of a blob of this size. `None` if only the registry can tell, and the inner `None` if there
-/// are none.
-fn wanted(headers: &Headers, size: u64) -> Option<Option<Range<u64>>> {
-    let mut others = headers.clone();
-    others.remove(&header::RANGE);
-    if others.is_conditional() {
-        return None;
-    }
-    let mut lines = headers.get_all(header::RANGE).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Some(Some(0..size)),
-        (Some(line), None) => Some(ByteRange::parse(line.to_str().ok()?)?.of(size)),
-        _ => None,
-    }
-}
-
 /// The head of a response with these bytes, as registries send it.
-fn head(request: &Request, bytes: &Range<u64>, size: u64) -> (StatusCode, Headers) {
+fn head(
+    request: &Request,
+    requested: RequestedBytes,
+    bytes: &Range<u64>,
+    size: u64,
+) -> (StatusCode, Headers) {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_LENGTH, (bytes.end - bytes.start).into());
     if let Operation::Blob { digest, .. } = &request.operation {
         // A digest has letters, digits and a few marks, which are a valid value.
         let value = HeaderValue::from_str(digest.as_str());
         headers.extend(value.map(|value| (DOCKER_CONTENT_DIGEST.clone(), value)).ok());
     }
-    let status = if request.headers.contains_key(header::RANGE) {
-        let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end.saturating_sub(1));
-        headers.extend(HeaderValue::try_from(range).ok().map(|range| (header::CONTENT_RANGE, range)));
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    };
+    let status = requested.describe(bytes, size, &mut headers);
     (status, Headers::filter_response(&headers))
 }
