@@ -1,6 +1,6 @@
-//! `docxy-client warm`: fetches images into the layers that are kept on this machine, before an engine asks for them.
+//! `docxy-client warm`: fetches images into the store of this machine before an engine requests them.
 //!
-//! A running client does the work, if there is one: the layers are its own.
+//! A running client does the work, if there is one, since it alone may write to its store.
 
 use super::error::CommandError;
 use super::run::LOCK_TIMEOUT;
@@ -30,7 +30,7 @@ use tracing::Level;
 ///
 /// A running client does it by itself with `[warm]` in its config file: see client/README.md.
 ///
-/// On success stdout gets a line for each image: it with the digest of its reference, its size, and what was fetched.
+/// On success stdout gets a line for each image: its name with the digest, its size, and how much was fetched.
 /// Exit codes: 0 all images are kept, 1 some are not, 130 interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  docxy-client warm alpine:3.19 ghcr.io/owner/app\n  \

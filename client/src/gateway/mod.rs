@@ -315,7 +315,8 @@ impl Gateway {
         if let Some(hint) = &mut request.prefetch
             && (self.context.blobs.is_none() || self.context.neighbours.are_known() || is_in_background)
         {
-            // They would have no place, a neighbour may have them, or they would come before what somebody waits for.
+            // They would have no place, a neighbour may have them, or they would come before content for which an engine
+            // waits.
             hint.layer_segments = 0;
         }
         self.forward(request, deadline, guard).await

@@ -55,7 +55,7 @@ impl Discovery {
 
 impl Drop for Discovery {
     fn drop(&mut self) {
-        // It says goodbye, so that nobody asks this port any more. The program ends right after.
+        // It says goodbye, so that no neighbour asks this port any more. The program ends right after.
         if let Ok(ended) = self.daemon.shutdown() {
             let _ = ended.recv_timeout(GOODBYE_TIMEOUT);
         }

@@ -1,7 +1,7 @@
 //! Fetches images ahead of time, so that engines find their layers on the disk: for `docxy-client warm`, and on a schedule
 //! while the client runs.
 //!
-//! Must never slow an engine's pull: layers are requested in the background, after all that somebody waits for.
+//! Must never slow a pull of an engine: layers are requested in the background, after all content that an engine waits for.
 
 mod image;
 mod images;

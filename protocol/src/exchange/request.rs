@@ -79,14 +79,14 @@ impl Request {
         Self { trace, ..self }
     }
 
-    /// Nobody waits for the content of its response, which is sent after all others.
+    /// No engine waits for the content of its response, which is sent after all others.
     #[must_use]
     pub fn in_background(mut self) -> Self {
         self.headers.insert(PRIORITY.clone(), HeaderValue::from_static(BACKGROUND));
         self
     }
 
-    /// Whether nobody waits for the content of its response.
+    /// Whether no engine waits for the content of its response.
     #[must_use]
     pub fn is_in_background(&self) -> bool {
         self.headers.get_str(&PRIORITY) == Some(BACKGROUND)

@@ -61,7 +61,7 @@ fn other_platforms(release: Option<&str>) -> String {
              With Rust and the source of version {version}, also there: {build}"
         ),
         None => format!(
-            "This server is of no release: whoever set it up built it from the source of version {version}.\n  \
+            "This server is of no release: it was built from the source of version {version}.\n  \
              With Rust and that source, on the other platform: {build}"
         ),
     }

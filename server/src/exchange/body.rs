@@ -209,7 +209,7 @@ async fn ensure_slot(
         // A body goes on, whatever the others hold.
         let most = if undelivered.is_empty() { None } else { held_segments(resources.congestion.measured()) };
         let most = most.unwrap_or(usize::MAX);
-        // What nobody waits for is sent last, and leaves half to the others meanwhile.
+        // Content for which no engine waits is sent last, and leaves half of the budget to the others meanwhile.
         let most = if resources.is_in_background { most.div_ceil(2) } else { most };
         let slot = resources.budget.slot(most);
         stream.slot = Some(write_in_time(permit, async { Ok(slot.await) }).await?);

@@ -59,7 +59,7 @@ pub(crate) struct Resources<'a> {
     pub(crate) congestion: &'a Handle,
     /// Counts the bytes of bodies that were written.
     pub(crate) sent: &'a AtomicU64,
-    /// Whether nobody waits for the content.
+    /// Whether no engine waits for the content.
     pub(crate) is_in_background: bool,
 }
 

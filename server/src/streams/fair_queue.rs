@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     turns: Arc<Mutex<Turns>>,
-    /// Those of bodies for which nobody waits: they are sent after all others, by turns of their own.
+    /// Those of bodies for which no engine waits: they are sent after all others, by turns of their own.
     background: Arc<Mutex<Turns>>,
 }
 

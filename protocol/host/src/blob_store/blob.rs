@@ -40,7 +40,7 @@ pub(super) struct State {
     is_verified: bool,
     /// Whether bytes were written twice. Then it is unknown which of them a stream has hashed.
     is_ambiguous: bool,
-    /// Whether its bytes may be wrong, and nobody gets them yet.
+    /// Whether its bytes may be wrong, and no reader gets them yet.
     is_held: bool,
     /// Whether nothing is stored any more.
     pub(super) is_gone: bool,

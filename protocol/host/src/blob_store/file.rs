@@ -55,7 +55,7 @@ pub(super) struct Standing {
     pub(super) verified: Option<u32>,
     /// When it was proven to be public.
     pub(super) proven_public: Option<SystemTime>,
-    /// Whether its bytes may be wrong: they are shown to nobody, and removed at the next start.
+    /// Whether its bytes may be wrong: no reader gets them, and they are removed at the next start.
     pub(super) is_held: bool,
 }
 

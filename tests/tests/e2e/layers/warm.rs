@@ -19,7 +19,7 @@ fn publish(testbed: &Testbed, seed: u64) -> Blob {
     image.platform("amd64").unwrap().layers[0].blob.clone()
 }
 
-/// More than what is asked for at each time takes: what the tag names now.
+/// More than the manifests take, which `warm` requests each time to learn what the tag names now.
 const MANIFESTS_BYTES_MAX: u64 = 4096;
 
 async fn assert_pulled_from_disk(testbed: &Testbed, layer: &Blob) {
