@@ -28,14 +28,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, Sleep};
 
-/// Intervals without a byte after which a connection is lost.
-const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
+/// Time between two looks of a client, which pings: so short that a ping is sent before the silence is a reason for
+/// suspicion, whenever the last byte came.
+const PINGING_INTERVAL: Duration = KEEP_ALIVE_INTERVAL.checked_div(8).expect("8 is not 0");
 
-/// The answer to a ping (RFC 9113, section 6.7) in a TLS record, at most.
-const PONG_BYTES_MAX: u64 = 64;
+/// Silence after which a client pings.
+const PING_AFTER: Duration = KEEP_ALIVE_INTERVAL.saturating_sub(PINGING_INTERVAL);
 
-/// Intervals that a server gives a client to end the connections of a session that it has closed.
-const CLOSE_INTERVALS: u32 = 2;
+/// Time that a server gives a client to end the connections of a session that it has closed.
+const CLOSE_TIMEOUT: Duration = KEEP_ALIVE_INTERVAL.saturating_mul(2);
 
 /// Bytes of padding that the kernel may take and not send yet, for the same reason as those of a batch.
 const PADDING_UNSENT_BYTES: u32 = 16 * 1024;
@@ -81,10 +82,10 @@ pub(in super::super) struct Driver {
     interval: Interval,
     /// A peer that is refused has sent its first request then.
     begun: Instant,
-    /// Intervals without a byte, and the bytes received before.
-    idle: (u32, u64),
-    /// Intervals since the session was closed here.
-    closing: u32,
+    /// Time without a byte, and the bytes received before.
+    idle: (Duration, u64),
+    /// Time since the session was closed here.
+    closing: Duration,
     answers: Answers,
     /// Streams while the limits are those of an unauthenticated client; `None` afterwards.
     unauthenticated: Option<usize>,
@@ -110,7 +111,11 @@ impl Driver {
         connection: Connection,
         open: mpsc::Receiver<()>,
     ) -> Self {
-        let mut interval = tokio::time::interval(KEEP_ALIVE_INTERVAL);
+        let period = match http2 {
+            Http2::Client(_) => PINGING_INTERVAL,
+            Http2::Server(_) => KEEP_ALIVE_INTERVAL,
+        };
+        let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (pings, unauthenticated) = match &mut http2 {
             Http2::Client(client) => (client.ping_pong(), None),
@@ -127,8 +132,8 @@ impl Driver {
             look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             interval,
             begun: Instant::now(),
-            idle: (0, 0),
-            closing: 0,
+            idle: (Duration::ZERO, 0),
+            closing: Duration::ZERO,
             answers: Answers::default(),
             unauthenticated,
             _open: open,
@@ -246,16 +251,18 @@ impl Driver {
     /// Pings when it is time, and notices silence.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
         while self.interval.poll_tick(cx).is_ready() {
-            let received = self.connection.meter.received();
-            // The answer to the last ping is no reason to leave out the next one: both sides notice silence by that.
-            if received - self.idle.1 <= PONG_BYTES_MAX {
+            let (received, period) = (self.connection.meter.received(), self.interval.period());
+            let silence = if received == self.idle.1 { self.idle.0 + period } else { Duration::ZERO };
+            self.idle = (silence, received);
+            if silence >= PING_AFTER {
                 self.connection.probe.want();
             }
-            self.idle = if received == self.idle.1 { (self.idle.0 + 1, received) } else { (0, received) };
-            if self.idle.0 > IDLE_INTERVALS {
+            if silence > IDLE_TIMEOUT {
                 return Err(Silent);
             }
-            self.closing += u32::from(self.session.close_reason().is_some());
+            if self.session.close_reason().is_some() {
+                self.closing += period;
+            }
         }
         Ok(())
     }
@@ -322,10 +329,8 @@ impl Driver {
             None => !self.session.has(&self.connection) || self.is_retired(),
             _ if self.session.is_refused() => self.session.is_released(),
             // The server waits until the client has read why.
-            Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_INTERVALS,
-            Some(SessionError::Closed) => {
-                !self.connection.meter.is_blocked() || self.closing > CLOSE_INTERVALS
-            }
+            Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_TIMEOUT,
+            Some(SessionError::Closed) => !self.connection.meter.is_blocked() || self.closing > CLOSE_TIMEOUT,
             Some(_) => true,
         }
     }
