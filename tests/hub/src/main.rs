@@ -93,8 +93,10 @@ struct Content {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // The level is that of `RUST_LOG`, or `error`.
+    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_max_level(level.unwrap_or(tracing::Level::ERROR))
         .with_writer(std::io::stderr)
         .init();
     let arguments = Arguments::parse();

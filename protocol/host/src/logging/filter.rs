@@ -5,12 +5,16 @@ use serde::Deserialize;
 use std::str::FromStr;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// A valid filter.
-#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display, Deserialize)]
+#[derive(Debug, Clone, PartialEq, derive_more::Display, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Filter(String);
+#[display("{text}")]
+pub struct Filter {
+    text: String,
+    targets: Targets,
+}
 
 /// The text is not a filter. It is not quoted, since it may be a misplaced secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,36 +27,41 @@ impl Filter {
     /// A filter for this level and above.
     #[must_use]
     pub fn level(level: Level) -> Self {
-        Self(level.to_string().to_lowercase())
+        Self { text: level.to_string().to_lowercase(), targets: Targets::new().with_default(level) }
     }
 
     /// The filter for `tracing`.
-    pub(super) fn to_env_filter(&self) -> EnvFilter {
-        EnvFilter::try_new(&self.0).expect("the text was validated")
+    pub(super) fn targets(&self) -> Targets {
+        self.targets.clone()
     }
 }
 
 impl FromStr for Filter {
     type Err = FilterError;
 
+    /// An empty text is `error`.
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        let filter = if text.contains('[') { text.trim().to_owned() } else { parse_directives(text)? };
-        match EnvFilter::try_new(&filter) {
-            Ok(_) => Ok(Self(filter)),
-            Err(_) => Err(FilterError),
+        let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        let mut targets = Targets::new().with_default(Level::ERROR);
+        for word in &words {
+            targets = match word.rsplit_once('=') {
+                None => targets.with_default(parse_level(word)?),
+                Some((module, level)) if is_module(module) => targets.with_target(module, parse_level(level)?),
+                Some(_) => return Err(FilterError),
+            };
         }
+        Ok(Self { text: words.join(","), targets })
     }
 }
 
-/// Validates a filter without spans, and removes spaces, which `EnvFilter` takes for parts of a module's
-/// name.
-fn parse_directives(text: &str) -> Result<String, FilterError> {
-    let words: Vec<&str> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
-    // `EnvFilter` takes a single word for a module with all its lines, so a misspelt level would turn the
-    // log off.
-    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
-    let has_level = |word: &&str| is_level(word.rsplit_once('=').map_or(*word, |(_, level)| level));
-    if words.iter().all(has_level) { Ok(words.join(",")) } else { Err(FilterError) }
+fn parse_level(text: &str) -> Result<LevelFilter, FilterError> {
+    // `LevelFilter` takes an empty text for `error`.
+    if text.is_empty() { Err(FilterError) } else { text.parse().map_err(|_| FilterError) }
+}
+
+/// Whether this is a path of modules, as in `docxy_client::metadata`.
+fn is_module(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || "_:-".contains(char))
 }
 
 impl TryFrom<String> for Filter {
@@ -77,11 +86,10 @@ mod tests {
             (" trace ", "trace"),
             ("warn, docxy_server=debug,", "warn,docxy_server=debug"),
             ("docxy_client::metadata=trace,quinn=off", "docxy_client::metadata=trace,quinn=off"),
-            ("info,[exchange{id=4}]=debug", "info,[exchange{id=4}]=debug"),
         ] {
             assert_eq!(text.parse::<Filter>().map(|filter| filter.to_string()), Ok(expected.to_owned()));
         }
-        for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c"]
+        for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c", "[a]=info", "=info"]
         {
             assert_eq!(bad.parse::<Filter>(), Err(FilterError), "{bad}");
         }

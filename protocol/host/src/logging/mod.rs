@@ -32,7 +32,8 @@ use std::time::Duration;
 use timestamp::timestamp;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 /// Time that the end of the program waits for the last lines to be written. A reader that reads takes
 /// milliseconds.
@@ -47,7 +48,7 @@ pub struct LogGuard(LogHandle);
 #[derive(Debug, Clone, Default)]
 pub struct LogHandle {
     queue: Arc<Queue>,
-    filter: Option<reload::Handle<EnvFilter, Registry>>,
+    filter: Option<reload::Handle<Targets, Registry>>,
 }
 
 /// Starts the log, for people. Call it once, before anything is logged.
@@ -63,7 +64,7 @@ pub fn start_as(filter: &Filter, format: LogFormat) -> LogGuard {
         // The process has no descriptor left.
         Err(_) => writer::start(Arc::clone(&queue), io::stderr()),
     }
-    let (filter, handle) = reload::Layer::new(filter.to_env_filter());
+    let (filter, handle) = reload::Layer::new(filter.targets());
     let is_terminal = io::stderr().is_terminal();
     // No colours in a journal; `NO_COLOR` turns them off on a terminal.
     let colours = is_terminal && std::env::var_os("NO_COLOR").is_none();
@@ -111,7 +112,7 @@ impl LogHandle {
     pub fn set_filter(&self, filter: &Filter) {
         if let Some(handle) = &self.filter {
             // Fails only if there is no log.
-            let _ = handle.reload(filter.to_env_filter());
+            let _ = handle.reload(filter.targets());
         }
     }
 }
