@@ -19,7 +19,7 @@ pub struct Filter {
 /// The text is not a filter. It is not quoted, since it may be a misplaced secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a log filter is off, error, warn, info, debug or trace, or modules with these levels, as in warn,docxy_server=debug"
+    "a log filter is off, error, warn, info or debug, or modules with these levels, as in warn,docxy_server=debug"
 )]
 pub struct FilterError;
 
