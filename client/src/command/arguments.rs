@@ -195,7 +195,7 @@ pub(super) struct RunArguments {
     /// A file for the listen addresses, one on each line, written when the client listens
     #[arg(long, value_name = "FILE", env = "DOCXY_READY_FILE")]
     pub(super) ready_file: Option<PathBuf>,
-    /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
+    /// What to log to stderr: off, error, warn, info or debug, also by module as in
     /// warn,docxy_client=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     pub(super) log: Option<Filter>,
@@ -249,7 +249,7 @@ pub(super) struct PullArguments {
     pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) connection: ConnectionFlags,
-    /// What to log to stderr in addition to the progress: off, error, warn, info, debug or trace [default: error]
+    /// What to log to stderr in addition to the progress: off, error, warn, info or debug [default: error]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     pub(super) log: Option<Filter>,
 }

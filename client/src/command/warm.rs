@@ -53,7 +53,7 @@ pub(super) struct WarmArguments {
     quiet: bool,
     #[command(flatten)]
     connection: ConnectionFlags,
-    /// What to log to stderr in addition to the progress: off, error, warn, info, debug or trace [default: error]
+    /// What to log to stderr in addition to the progress: off, error, warn, info or debug [default: error]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     log: Option<Filter>,
 }

@@ -83,7 +83,7 @@ pub(super) struct RunArguments {
     /// A file to write at each SIGUSR1: current activity and counters since the start, as JSON
     #[arg(long, value_name = "FILE", env = "DOCXY_STATUS_FILE")]
     pub(super) status_file: Option<PathBuf>,
-    /// What to log to stderr: off, error, warn, info, debug or trace, also by module as in
+    /// What to log to stderr: off, error, warn, info or debug, also by module as in
     /// warn,docxy_server=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "DOCXY_LOG")]
     pub(super) log: Option<Filter>,
