@@ -1,7 +1,7 @@
 //! What the user of each engine sees while the tunnel is down: our words, and not only a status. `README.md` has the
 //! table.
 
-use std::time::Instant;
+use std::{thread, time::Instant};
 
 use anyhow::{Result, ensure};
 use docxy_tests::{
@@ -13,6 +13,8 @@ use crate::support::testbed::{Testbed, with_testbed};
 
 /// In each message.
 const WORDS: &str = "docxy: tunnel: down for ";
+
+const HELLO: &str = "docker.io/library/hello:latest";
 
 /// How long a command may take. `docker manifest inspect` waited for 16 minutes once.
 const COMMAND_SECONDS_MAX: u64 = 115;
@@ -27,8 +29,15 @@ fn take_down(testbed: &mut Testbed) -> Result<()> {
     Ok(())
 }
 
-/// Asserts that an engine's message has our words.
-fn assert_explains(name: &str, refused: impl FnOnce() -> Result<String>) -> Result<()> {
+/// Asserts that an engine's message has our words, for two commands at a time: each waits for a minute.
+fn assert_explain(commands: [(&str, &(dyn Fn() -> Result<String> + Sync)); 2]) -> Result<()> {
+    thread::scope(|scope| {
+        let commands = commands.map(|(name, refused)| scope.spawn(move || assert_explains(name, refused)));
+        commands.into_iter().try_for_each(|command| command.join().expect("it returns its errors"))
+    })
+}
+
+fn assert_explains(name: &str, refused: impl Fn() -> Result<String>) -> Result<()> {
     let started = Instant::now();
     let message = refused()?;
     let seconds = started.elapsed().as_secs();
@@ -44,10 +53,11 @@ fn docker_says_why() {
         let docker = Dockerd::start(&testbed.lab.laptop, &testbed.client.url())?;
         take_down(testbed)?;
         let image = format!("{}/library/hello", testbed.registry());
-        assert_explains("docker pull", || docker.pull_refused(&image))?;
-        assert_explains("docker manifest inspect", || {
-            run(docker.docker(&["manifest", "inspect", "--insecure", &image]), 2 * PROCESS_TIMEOUT)?.refused()
-        })
+        let inspect = || docker.docker(&["manifest", "inspect", "--insecure", &image]);
+        assert_explain([
+            ("docker pull", &|| docker.pull_refused(&image)),
+            ("docker manifest inspect", &|| run(inspect(), 2 * PROCESS_TIMEOUT)?.refused()),
+        ])
     });
 }
 
@@ -59,9 +69,11 @@ fn containerd_says_why() {
         let url = testbed.client.url();
         containerd.mirror("docker.io", &url, &url)?;
         take_down(testbed)?;
-        assert_explains("ctr, mirror", || containerd.pull_refused("docker.io/library/hello:latest", None))?;
         let image = format!("{}/library/hello:latest", testbed.registry());
-        assert_explains("ctr", || containerd.pull_refused(&image, None))
+        assert_explain([
+            ("ctr, mirror", &|| containerd.pull_refused(HELLO, None)),
+            ("ctr", &|| containerd.pull_refused(&image, None)),
+        ])
     });
 }
 
@@ -70,9 +82,11 @@ fn podman_says_why() {
     with_testbed(|testbed| {
         let podman = Podman::new(&testbed.lab.laptop, &testbed.registry())?;
         take_down(testbed)?;
-        assert_explains("podman, mirror", || podman.pull_refused("docker.io/library/hello:latest", None))?;
         let image = format!("{}/library/hello:latest", testbed.registry());
-        assert_explains("podman", || podman.pull_refused(&image, None))
+        assert_explain([
+            ("podman, mirror", &|| podman.pull_refused(HELLO, None)),
+            ("podman", &|| podman.pull_refused(&image, None)),
+        ])
     });
 }
 
@@ -81,8 +95,10 @@ fn skopeo_says_why() {
     with_testbed(|testbed| {
         let skopeo = Skopeo::new(&testbed.lab.laptop, &testbed.registry())?;
         take_down(testbed)?;
-        assert_explains("skopeo, mirror", || skopeo.pull_refused("docker.io/library/hello:latest", None))?;
         let image = format!("{}/library/hello:latest", testbed.registry());
-        assert_explains("skopeo", || skopeo.pull_refused(&image, None))
+        assert_explain([
+            ("skopeo, mirror", &|| skopeo.pull_refused(HELLO, None)),
+            ("skopeo", &|| skopeo.pull_refused(&image, None)),
+        ])
     });
 }
