@@ -1,7 +1,6 @@
 //! `scripts/bench`: measures Docxy beside the alternatives.
 //! Must never judge by its exit code: it measures and prints.
 
-mod bulk_source;
 mod engines;
 mod figures;
 mod layers;
@@ -12,7 +11,7 @@ mod page;
 mod peer;
 mod report;
 mod subject;
-mod topology;
+mod testbed;
 mod trips;
 mod wan;
 
@@ -23,6 +22,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use testbed::{bulk_source, topology};
 
 /// Measures Docxy beside the alternatives, in interleaved runs on this machine.
 #[derive(Parser)]

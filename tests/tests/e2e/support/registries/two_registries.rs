@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub_stand_in::{Authority, Hub, HubConfig, Image, Names, Store};
 
-use super::testbed::{ALICE, Testbed, add, config, test_store};
+use crate::support::testbed::{ALICE, Testbed, add, config, test_store};
 
 pub(crate) const OTHER: &str = "ghcr.example";
 

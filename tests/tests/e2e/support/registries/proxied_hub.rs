@@ -7,7 +7,7 @@ use docxy_tests::{
 };
 use hub_stand_in::{Hub, HubConfig, Image, Names, Site, Store};
 
-use super::testbed::{Testbed, add, hub};
+use crate::support::testbed::{Testbed, add, hub};
 
 /// The registry's name, which no resolver knows (RFC 6761, section 6.4).
 pub(crate) const NAME: &str = "registry.docxy.invalid";
