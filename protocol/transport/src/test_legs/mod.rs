@@ -1,12 +1,13 @@
 //! Pairs of sessions over each leg, so that a test runs over all of them.
 
-pub use crate::memory::Cut;
+pub(crate) mod memory;
+
+pub use memory::Cut;
 
 use crate::connector::Connector;
 use crate::dial::{Peer, dial};
 use crate::leg::Leg;
 use crate::listener::Listener;
-use crate::memory;
 use crate::quic::ListenerKeys;
 use crate::session::Session;
 use crate::tcp;

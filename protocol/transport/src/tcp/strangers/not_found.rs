@@ -38,17 +38,17 @@ const METHODS: [&[u8]; 5] = [b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO"];
 
 /// The requests of one connection that are being answered so.
 #[derive(Debug, Default)]
-pub(super) struct Answers(Arc<()>);
+pub(in crate::tcp) struct Answers(Arc<()>);
 
 impl Answers {
     /// Answers a request when its body has ended, or not at all if its connection ends first.
-    pub(super) fn answer(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    pub(in crate::tcp) fn answer(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let content = if request.method() == Method::HEAD { "" } else { BODY };
         self.spawn(answer(Instant::now(), Some(request.into_body()), respond, content));
     }
 
     /// The same for one that began then, and was no Hello. `None` is a body that was read.
-    pub(super) fn answer_refused(
+    pub(in crate::tcp) fn answer_refused(
         &self,
         begun: Instant,
         body: Option<RecvStream>,
@@ -66,7 +66,7 @@ impl Answers {
     }
 
     /// Requests that are not answered yet.
-    pub(super) fn open(&self) -> usize {
+    pub(in crate::tcp) fn open(&self) -> usize {
         Arc::strong_count(&self.0) - 1
     }
 }
@@ -96,7 +96,7 @@ async fn answer(
 }
 
 /// Answers a peer whose first bytes are HTTP without TLS, as web servers do. Whether it was one.
-pub(super) async fn answer_plain_http(stream: &mut TcpStream) -> bool {
+pub(in crate::tcp) async fn answer_plain_http(stream: &mut TcpStream) -> bool {
     let mut head = [0; 5];
     let is_http = stream.peek(&mut head).await.is_ok() && METHODS.contains(&&head[..]);
     if is_http {
@@ -109,7 +109,7 @@ pub(super) async fn answer_plain_http(stream: &mut TcpStream) -> bool {
 }
 
 /// Serves HTTP/1.1 until the connection ends.
-pub(super) async fn serve_http1(connection: impl AsyncRead + AsyncWrite + Unpin) {
+pub(in crate::tcp) async fn serve_http1(connection: impl AsyncRead + AsyncWrite + Unpin) {
     let answer = |request: Request<Incoming>| async {
         let begun = Instant::now();
         if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {

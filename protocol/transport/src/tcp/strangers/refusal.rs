@@ -16,18 +16,18 @@ const UNREAD_BYTES_MAX: u64 = 256 * 1024;
 
 /// A connection that hyper serves, without its refusals and without its end.
 #[derive(Debug)]
-pub(super) struct Refusing<T> {
+pub(in crate::tcp) struct Refusing<T> {
     stream: T,
     refused: Option<StatusCode>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Refusing<T> {
-    pub(super) const fn new(stream: T) -> Self {
+    pub(in crate::tcp) const fn new(stream: T) -> Self {
         Self { stream, refused: None }
     }
 
     /// Ends the connection, with a refusal if it has had one, or if `is_unreadable`.
-    pub(super) async fn end(mut self, is_unreadable: bool) -> Result<()> {
+    pub(in crate::tcp) async fn end(mut self, is_unreadable: bool) -> Result<()> {
         let refused = self.refused.or(is_unreadable.then_some(StatusCode::BAD_REQUEST));
         if let Some(status) = refused {
             let text = format!(
