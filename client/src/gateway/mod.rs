@@ -186,7 +186,7 @@ impl Gateway {
 
     /// Sends a request of an engine and returns the response, whose body is not received yet. The response head must
     /// arrive before `deadline`, so that the engine receives a fault that names the hop instead of a timeout of its
-    /// own. A request for content without a credential is answered as one of everybody, unless the engine used a
+    /// own. A request for content without a credential is answered as an anonymous one, unless the engine used a
     /// credential for its last token.
     ///
     /// # Errors

@@ -172,7 +172,7 @@ impl Drop for Slot {
             slots.grant()
         };
         for (sender, slot) in granted {
-            // A slot that nobody receives is dropped, and granted again.
+            // A slot that is not received is dropped, and granted again.
             drop(sender.send(slot));
         }
     }

@@ -29,7 +29,7 @@ function connect() {
   };
 }
 
-// Nothing is sent to a page that nobody sees.
+// Nothing is sent to a page in a hidden tab.
 function watch() {
   if (document.visibilityState === "visible") connect();
   else stream?.close();

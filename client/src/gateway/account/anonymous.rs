@@ -1,4 +1,4 @@
-//! A request for content without a credential: what everybody may read is served without a challenge, so that an
+//! A request for content without a credential: what is public is served without a challenge, so that an
 //! engine that cannot reach this client's token endpoint can pull it (the command line of BuildKit requests tokens
 //! itself, perhaps on another machine).
 //!
@@ -13,14 +13,14 @@ use docxy_protocol::request::{Operation, Request};
 use http::{Response, StatusCode};
 use std::time::Instant;
 
-/// Whether a request without a credential may be answered as one of everybody.
+/// Whether a request without a credential may be answered as an anonymous one.
 pub(in crate::gateway) fn is_for_content(request: &Request) -> bool {
     request.authorization == Authorization::None
         && !matches!(request.operation, Operation::Ping | Operation::Token(_))
 }
 
 impl Gateway {
-    /// The response that everybody gets, or, if everybody is refused, the challenge of the registry. A registry
+    /// The response to an anonymous request, or, if that is refused, the challenge of the registry. A registry
     /// without a challenge refuses with its own response.
     pub(in crate::gateway) async fn send_anonymously(
         &self,

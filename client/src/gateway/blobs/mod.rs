@@ -62,7 +62,7 @@ impl Gateway {
                         self.private_repositories.record(&request, Instant::now());
                     }
                     Ok(response) => return Ok(response),
-                    // It may be that the registry has nothing for everybody.
+                    // The registry may have nothing for anonymous requests.
                     Err(_) => {}
                 }
             }
@@ -104,7 +104,7 @@ impl Gateway {
     }
 
     /// The blob of a request, which a neighbour sends now. `None` if none does, or the request is for a small part of it:
-    /// that would have to wait for the whole. Only for a digest that a manifest names which everybody may read.
+    /// that would have to wait for the whole. Only for a digest that a public manifest names.
     async fn ask_neighbours(
         &self,
         blobs: &SharedBlobs,

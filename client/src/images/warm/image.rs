@@ -95,7 +95,7 @@ pub(crate) async fn warm(gateway: &Gateway, wanted: &WarmImage, tell: impl Fn(Wa
         return tell(WarmMessage::Failed(WarmError::Paused(reason).to_string()));
     }
     let room = store.state().bytes_max;
-    // What everybody may see is kept, so it is requested as everybody, if that succeeds.
+    // What is public is kept, so it is requested without an account, if that succeeds.
     let mut outcome = keep(gateway, &image, &platform, None, room, &tell).await;
     if outcome.as_ref().is_err_and(may_need_login)
         && let Some(login) = gateway.login(&image.registry).await

@@ -197,7 +197,7 @@ impl Pulls {
         self.ended.retain(|pull| id.is_some_and(|id| id != pull.id));
     }
 
-    /// Those that nobody takes are forgotten.
+    /// Those that are not taken are forgotten.
     fn tell(&mut self, event: Event) {
         if self.events.len() >= ENDED_MAX {
             self.events.pop_front();

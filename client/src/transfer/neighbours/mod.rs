@@ -6,7 +6,7 @@
 //! - `download`: one request to a neighbour.
 //! - `share`: what this client serves to them.
 //!
-//! Must never ask one for a digest that not everybody may see, nor ask a machine beyond this network that the user has not
+//! Must never ask one for a digest that is not public, nor ask a machine beyond this network that the user has not
 //! named. What they send may be wrong: [`transfer`](crate::transfer) holds it back until its digest was compared.
 
 mod discovery;
@@ -124,7 +124,7 @@ impl Neighbours {
         !self.0.named.is_empty() || !self.0.announced.lock().is_empty()
     }
 
-    /// The first one that answers that it has this blob of this size, which everybody may see.
+    /// The first one that answers that it has this blob of this size, which is public.
     pub(crate) async fn find(&self, digest: &Digest, size: u64) -> Option<Neighbour> {
         let timeouts = self.0.timeouts;
         let asked = self.to_ask().into_iter().map(|address| {

@@ -183,7 +183,7 @@ impl ServerState {
         self.can_help(server) && self.server.trust >= server.trust
     }
 
-    /// Whether what everybody may see and goes over `server` could go over this one as well.
+    /// Whether what is public and goes over `server` could go over this one as well.
     pub(super) fn can_help(&self, server: &Server) -> bool {
         self.server.id != server.id && self.session().is_some() && self.condition == Condition::Good
     }

@@ -29,7 +29,7 @@ pub(super) struct Authenticated {
 enum Refusal {
     /// Its client has a link of this server, and learns the reason.
     Client(CloseCode),
-    /// It may be anybody's.
+    /// It is from a client without a link of this server, as far as is known.
     Stranger(CloseCode),
 }
 

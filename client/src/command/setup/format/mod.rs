@@ -23,7 +23,7 @@ pub enum FormatError {
     /// It has another value where a table or a list is expected.
     #[error("{0} has another type than expected; change the file by hand, with the lines of --print")]
     Type(String),
-    /// It is YAML that somebody wrote or changed.
+    /// It is YAML that the user wrote or changed.
     #[error(
         "somebody else wrote or changed this file, and setup writes it only as a whole. The lines of setup in it:\n{0}"
     )]
@@ -49,7 +49,7 @@ impl Format {
     /// The text with the changes. A text without content gets a header if it becomes a file of ours.
     ///
     /// # Errors
-    /// If the text is not valid, or somebody else's YAML.
+    /// If the text is not valid, or YAML that `setup` did not write.
     pub fn apply(self, text: &str, changes: &[Change]) -> Result<String, FormatError> {
         let changed = match self {
             Self::Json => json::apply(text, changes)?,
