@@ -8,7 +8,6 @@ mod legs;
 mod load;
 mod local;
 mod page;
-mod peer;
 mod report;
 mod subject;
 mod testbed;
@@ -22,7 +21,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use testbed::{bulk_source, topology};
+use testbed::{bulk_source, peer, topology};
 
 /// Measures Docxy beside the alternatives, in interleaved runs on this machine.
 #[derive(Parser)]

@@ -1,4 +1,5 @@
-//! What benches run on: the processes and where they run, and the source of the bytes.
+//! What benches run on: where the processes run, the two ends of a transfer, and the source of the bytes.
 
 pub(crate) mod bulk_source;
+pub(crate) mod peer;
 pub(crate) mod topology;
