@@ -70,7 +70,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A file's content; `None` if there is no such file. As with [`open`], nobody else chooses which file this is.
+/// A file's content; `None` if there is no such file. As with [`open`], no other user chooses which file this is.
 ///
 /// # Errors
 /// If it cannot be read, or is no file.

@@ -32,8 +32,8 @@ pub fn port_holder(port: u16, protocol: Protocol, usual: &str) -> String {
     }
 }
 
-/// The number and the name of the process that has the port. Only root sees processes of other users, and nobody those of
-/// other namespaces.
+/// The number and the name of the process that has the port. Only root sees processes of other users.
+/// Those of other namespaces are not shown.
 fn process(port: u16, protocol: Protocol) -> Option<(u32, String)> {
     let tables = [format!("/proc/net/{protocol}"), format!("/proc/net/{protocol}6")];
     let tables = tables.map(|path| fs::read_to_string(path).unwrap_or_default());

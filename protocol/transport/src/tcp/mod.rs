@@ -1,6 +1,6 @@
 //! The TCP leg: TLS 1.3 and HTTP/2 over TCP, on two connections for each session, and a third in place of a slow one.
 //!
-//! Each stream is a request and its response. The server looks like a web server to everybody else.
+//! Each stream is a request and its response. To strangers the server looks like a web server.
 
 mod certificates;
 mod connection;
