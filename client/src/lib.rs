@@ -3,7 +3,7 @@
 //! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
 //! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers. A pull
 //! beside a running client uses the gateway of that one, by [`local_api`]. Both use the accounts of [`logins`].
-//! [`engine_config`] edits engines' own files, and [`doctor`] finds out what is wrong.
+//! [`command::setup`] edits engines' own files, and [`command::doctor`] finds out what is wrong.
 //!
 //! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops
 //! reading stops the CDN; a dropped layer resets the streams below it.
@@ -27,26 +27,21 @@
 //! replaces it when the path is silent. A small body follows its response head on the same stream. After a manifest, prefetched
 //! content may follow there too: `prefetch::receiver` puts it into the cache.
 
+pub mod accounts;
 pub mod command;
-mod counters;
-mod credentials;
-mod denied;
-pub mod doctor;
-pub mod engine_config;
 mod exchange;
 pub mod frontend;
 pub mod gateway;
+pub mod images;
 pub mod local_api;
-pub mod logins;
 pub mod metadata;
-pub mod neighbours;
-pub mod pull;
-pub mod pulls;
-mod recent_errors;
 pub mod settings;
 pub mod status;
 pub mod transfer;
 pub mod tunnel;
-pub mod warm;
 
+use accounts::{credentials, denied, logins};
+use images::{pull, warm};
 use metadata::{cache, challenge, prefetch, rate_limit};
+use status::{counters, pulls, recent_errors};
+use transfer::neighbours;

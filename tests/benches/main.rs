@@ -1,7 +1,6 @@
 //! `scripts/bench`: measures Docxy beside the alternatives.
 //! Must never judge by its exit code: it measures and prints.
 
-mod bulk_source;
 mod engines;
 mod figures;
 mod layers;
@@ -9,10 +8,9 @@ mod legs;
 mod load;
 mod local;
 mod page;
-mod peer;
 mod report;
 mod subject;
-mod topology;
+mod testbed;
 mod trips;
 mod wan;
 
@@ -23,6 +21,7 @@ use std::{
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use testbed::{bulk_source, peer, topology};
 
 /// Measures Docxy beside the alternatives, in interleaved runs on this machine.
 #[derive(Parser)]

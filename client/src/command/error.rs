@@ -2,8 +2,8 @@
 
 use super::login::LoginError;
 use super::setup::SetupError;
-use crate::engine_config::engines::PlanError;
-use crate::engine_config::journal::JournalError;
+use crate::command::setup::engines::PlanError;
+use crate::command::setup::journal::JournalError;
 use crate::frontend::ListenError;
 use crate::pull::{DestinationError, PullError};
 use crate::settings::{LinksError, SettingsError};

@@ -6,7 +6,7 @@
 use super::arguments::{LoginArguments, LogoutArguments};
 use super::cache;
 use super::error::CommandError;
-use super::join::running_process;
+use super::links::join::running_process;
 use crate::local_api;
 use crate::logins::{
     self, CredentialHelper, HelperError, LoginsError, StoredLogin, docker_config, helper_keys,

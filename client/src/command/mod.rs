@@ -4,17 +4,13 @@
 
 mod arguments;
 mod cache;
-mod doctor;
+pub mod doctor;
 mod error;
-mod join;
 mod links;
 mod login;
 mod pull;
-mod reload;
 mod run;
-mod service;
-mod setup;
-mod standing;
+pub mod setup;
 mod status;
 mod warm;
 
@@ -32,9 +28,9 @@ impl Arguments {
     /// If the command failed. The caller reports it.
     pub fn execute(self) -> Result<(), CommandError> {
         let flags = Flags { config: self.config, ..Flags::default() };
-        let Some(command) = self.command else { return standing::standing(&flags) };
+        let Some(command) = self.command else { return status::standing::standing(&flags) };
         match command {
-            Command::Join(arguments) => join::join(arguments, &flags),
+            Command::Join(arguments) => links::join::join(arguments, &flags),
             Command::Links(arguments) => match arguments.command {
                 None => links::list(&flags),
                 Some(LinksCommand::Remove { server }) => links::remove(&server, &flags),
@@ -49,7 +45,7 @@ impl Arguments {
             Command::Cache(arguments) => cache::cache(arguments, flags),
             Command::Doctor(arguments) => doctor::doctor(arguments, flags),
             Command::Status(arguments) => status::status(arguments, flags),
-            Command::Service(arguments) => service::service(&arguments, &flags),
+            Command::Service(arguments) => run::service::service(&arguments, &flags),
             Command::Completions(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
             Command::Man(arguments) => arguments.run(Self::command()).map_err(CommandError::Output),
             Command::Version(arguments) => arguments.run(&Self::command()).map_err(CommandError::Output),

@@ -1,9 +1,8 @@
 //! Handles one request of an engine: checks it, parses it, sends it, and answers it.
 
-use super::connection_slots::BusyGuard;
+use super::connections::{AllowedNetworks, BusyGuard, Peer};
 use super::log_limit::{RequestLogLimit, truncate};
 use super::page::Page;
-use super::peer::{AllowedNetworks, Peer};
 use super::responses::{self, ResponseBody};
 use super::rewrite::{self, RequestTarget};
 use super::{health, patience};

@@ -3,17 +3,15 @@
 //! Serves from the start, with or without a tunnel. Any web page can send requests to localhost, so every
 //! request is checked for its host and its origin.
 
-mod connection_slots;
+mod connections;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod handler;
 mod health;
-mod listen;
 mod local_calls;
 mod log_limit;
 mod page;
 mod patience;
-mod peer;
 mod refusal;
 mod responses;
 mod rewrite;
@@ -21,7 +19,8 @@ mod rewrite;
 use crate::gateway::Gateway;
 use crate::local_api;
 use crate::status::Board;
-use connection_slots::{BusyGuard, ConnectionSlot, ConnectionSlots};
+pub use connections::{AllowedNetworks, ListenError};
+use connections::{BusyGuard, ConnectionSlot, ConnectionSlots, Peer, bind};
 use docxy_host::logging::LogHandle;
 use docxy_host::net::listen_address::ListenAddress;
 use docxy_host::net::private_socket::PrivateSocket;
@@ -38,9 +37,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-pub use listen::ListenError;
-pub use peer::AllowedNetworks;
-use peer::Peer;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,7 +80,7 @@ pub async fn serve(
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for address in settings.listen {
-        for listener in listen::bind(address).await? {
+        for listener in bind(address).await? {
             addresses.extend(listener.local_addr());
             listeners.push(Listener::Engines(listener));
         }

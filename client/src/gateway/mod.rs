@@ -7,29 +7,23 @@ pub use crate::rate_limit::ReportedLimit;
 pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
+pub use account::TokenKind;
 pub(crate) use account::UsedAccount;
-pub use blob_cache::BlobCache;
-pub use credential_use::TokenKind;
+pub use blobs::BlobCache;
+pub(crate) use blobs::KeepError;
 pub use engine::Engine;
-pub(crate) use keep_blob::KeepError;
 pub use report::{LineState, ServerReport, SessionState, TunnelState};
 pub use response_deadline::ResponseDeadline;
 
 mod account;
-mod anonymous;
-mod blob_cache;
-mod credential_use;
+mod blobs;
 mod engine;
 mod forward;
-mod keep_blob;
 mod metrics;
 mod observe;
-mod private_repositories;
 mod pull_log;
 mod report;
 mod response_deadline;
-mod stored_blobs;
-mod used_up_limits;
 
 use crate::counters::TransferCounters;
 use crate::credentials::{Credentials, TokenSource};
@@ -41,8 +35,8 @@ use crate::pulls::Wanted;
 use crate::settings::GivenSettings;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{Need, Tunnel};
+use account::{CredentialUse, PrivateRepositories, UsedUpLimits};
 use bytes::Bytes;
-use credential_use::CredentialUse;
 use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::PATIENCE_MAX;
@@ -50,11 +44,9 @@ use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::request::{Operation, Request};
 use docxy_protocol::token_response::TokenResponse;
 use http::{Response, StatusCode, header};
-use private_repositories::PrivateRepositories;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use used_up_limits::UsedUpLimits;
 
 /// How long a registry may take to send its challenge while no request waits for it.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -194,7 +186,7 @@ impl Gateway {
 
     /// Sends a request of an engine and returns the response, whose body is not received yet. The response head must
     /// arrive before `deadline`, so that the engine receives a fault that names the hop instead of a timeout of its
-    /// own. A request for content without a credential is answered as one of everybody, unless the engine used a
+    /// own. A request for content without a credential is answered as an anonymous one, unless the engine used a
     /// credential for its last token.
     ///
     /// # Errors
@@ -238,7 +230,7 @@ impl Gateway {
         deadline: ResponseDeadline,
     ) -> Result<Response<Transfer>, Fault> {
         let guard = self.context.registry.begin(&request, engine.name());
-        if anonymous::is_for_content(&request) && !has_credential {
+        if account::is_for_content(&request) && !has_credential {
             return self.send_anonymously(request, deadline, guard).await;
         }
         let metadata = &self.context.metadata;

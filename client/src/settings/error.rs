@@ -1,7 +1,7 @@
 //! Why the settings are not usable.
 
 use super::host_name::HostNameError;
-use super::link_store::LinksError;
+use super::links::store::LinksError;
 use docxy_host::files::toml_file::TomlFileError;
 use docxy_host::net::proxy::EnvironmentError;
 use std::net::SocketAddr;

@@ -8,9 +8,7 @@ mod file;
 mod flags;
 mod given;
 mod host_name;
-mod link_places;
-mod link_source;
-mod link_store;
+mod links;
 mod networks;
 mod proxy;
 mod rates;
@@ -23,8 +21,8 @@ pub use error::SettingsError;
 pub use flags::{ConnectionFlags, Flags, ServingFlags};
 pub use given::GivenSettings;
 pub use host_name::HostNameError;
-pub use link_source::{LinkSource, read_links_in_use, warn_of_open_links};
-pub use link_store::{
+pub use links::source::{LinkSource, read_links_in_use, warn_of_open_links};
+pub use links::store::{
     LinkLine, LinksError, StoredLink, parse_lines, read_stored, remove_link, store_links, trust_link,
 };
 pub use networks::{Networks, NetworksError};
@@ -43,7 +41,7 @@ use docxy_host::net::listen_address::ListenAddress;
 use docxy_host::net::proxy::Environment;
 use file::ConfigFile;
 use host_name::HostName;
-use link_source::{link_file, link_source, load_links};
+use links::source::{link_file, link_source, load_links};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -262,7 +260,7 @@ pub fn link_file_path(flags: &Flags) -> Result<PathBuf, SettingsError> {
 /// If the config file is not valid, or they cannot be moved. They are then where they were.
 pub fn adopt_links(flags: &Flags) -> Result<(), SettingsError> {
     if config(flags)?.link_file.is_none() {
-        link_places::adopt()?;
+        links::places::adopt()?;
     }
     Ok(())
 }

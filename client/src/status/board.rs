@@ -1,7 +1,7 @@
 //! Makes the snapshots, and sends them to those who watch: the same bytes to all, at most four times a second, and only
 //! if something has changed.
 //!
-//! Must never make one while nobody watches, or one for each watcher.
+//! Must never make one while there is no watcher, or one for each watcher.
 
 use super::Snapshot;
 use super::engines::Engines;
@@ -60,7 +60,7 @@ impl Board {
         }
     }
 
-    /// Publishes while somebody watches. Never ends.
+    /// Publishes while there is a watcher. Never ends.
     pub(crate) async fn run(&self) -> Infallible {
         let mut due = Instant::now();
         loop {

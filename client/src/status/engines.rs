@@ -1,6 +1,6 @@
 //! The engines of this machine, and the lines that set them up.
 
-use crate::doctor::engines::look;
+use crate::command::doctor::engines::look;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -44,7 +44,7 @@ pub(crate) async fn read(sockets: &[PathBuf], address: SocketAddr) -> Result<Sna
     let answer = async { get(TcpStream::connect(address).await?, address.port()).await };
     let answer =
         timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let start = crate::doctor::local_client::start_command();
+    let start = crate::command::doctor::local_client::start_command();
     answer.map_err(|source| NotRunning { address, source, start })
 }
 

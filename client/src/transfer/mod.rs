@@ -18,6 +18,7 @@
 
 mod ahead;
 mod missing_ranges;
+pub mod neighbours;
 mod outage;
 mod part;
 mod range_request;

@@ -56,7 +56,7 @@ pub struct JoinedLink {
 /// What a server may see of its clients' requests. The greater one may see more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, derive_more::Display)]
 pub enum Trust {
-    /// Requests that everybody could send.
+    /// Requests without a credential.
     #[display("untrusted")]
     Untrusted,
     /// Passwords and tokens, too.

@@ -5,21 +5,14 @@
 
 mod address;
 mod config;
-mod contact;
 mod deadline;
 mod dial;
 pub mod leg;
 mod line;
 mod liveness;
-mod need;
-mod network;
-mod probe;
-mod range_habits;
-mod segment_budget;
-mod selector;
+mod network_memory;
 mod server;
 mod session;
-mod status;
 mod supervisor;
 
 pub use config::{
@@ -39,12 +32,14 @@ pub use session::{LostSession, Session};
 pub use status::TunnelStatus;
 
 use crate::counters::TunnelCounters;
+use dial::{contact, probe};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::CleanText;
 use need::Size;
 use parking_lot::Mutex;
 use selector::{Candidate, Selector};
-use server::Servers;
+use server::{Servers, selector, status};
+use session::{need, range_habits, segment_budget};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

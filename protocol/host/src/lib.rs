@@ -11,8 +11,10 @@ pub mod logging;
 pub mod lru;
 pub mod metrics;
 pub mod net;
+pub mod platform;
 pub mod process;
 pub mod random;
 pub mod store;
-pub mod trouble;
 pub mod web_page;
+
+pub use logging::trouble;

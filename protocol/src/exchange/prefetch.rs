@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The segment streams are filled in the order of the layers. The server resets those for which it has nothing, and the
-//! client those of layers that it has. Only layers that everybody may read are prefetched.
+//! client those of layers that it has. Only public layers are prefetched.
 //!
 //! The client must not use an item before it has verified the digest, and must stop at the first item that
 //! does not match. Private content is prefetched only after a request with the user's token, and must be

@@ -41,7 +41,7 @@ pub enum LinkError {
     /// A port is missing or invalid.
     #[error("the link needs at least one port from 1 to 65535 after the host")]
     Port,
-    /// There are more ports than anybody tries.
+    /// There are more ports than a client tries.
     #[error("the link has more than {PORTS_MAX} ports")]
     Ports,
     /// A parameter is there twice.

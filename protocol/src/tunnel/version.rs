@@ -36,7 +36,7 @@ pub fn parse_preamble(bytes: [u8; PREAMBLE_BYTES]) -> Option<u16> {
 }
 
 /// The name of a version in TLS (ALPN), for a leg whose TLS carries nothing but Docxy. Like a server name,
-/// anybody on the path can read it.
+/// any machine on the path can read it.
 #[must_use]
 pub fn alpn(version: u16) -> Vec<u8> {
     format!("docxy/{version}").into_bytes()

@@ -24,14 +24,11 @@ mod dial;
 mod error;
 mod leg;
 mod listener;
-#[cfg(feature = "test-legs")]
-mod memory;
 mod path;
 pub mod quic;
 mod rate_limit;
-mod receive_stream;
-mod send_stream;
 mod session;
+mod streams;
 pub mod tcp;
 #[cfg(feature = "test-legs")]
 pub mod test_legs;
@@ -43,6 +40,7 @@ pub use leg::{Leg, LegError};
 pub use listener::{Incoming, ListenError, Listener};
 pub use path::Path;
 pub use rate_limit::RateLimit;
-pub use receive_stream::ReceiveStream;
-pub use send_stream::{Body, FinishedStream, SendStream};
 pub use session::Session;
+pub use streams::{Body, FinishedStream, ReceiveStream, SendStream};
+#[cfg(feature = "test-legs")]
+use test_legs::memory;

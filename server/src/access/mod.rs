@@ -1,6 +1,7 @@
 //! Who has access: invitations and revocations, for the commands and the admin page.
 
 mod invitation;
+pub(crate) mod live_clients;
 mod revocation;
 
 pub(crate) use invitation::{InviteError, add_client, invite, new_link};

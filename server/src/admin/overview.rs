@@ -5,7 +5,7 @@
 use super::Operated;
 use crate::listener::SessionReport;
 use crate::upstream::LayerCache;
-use docxy_host::process::memory;
+use docxy_host::platform::memory;
 use docxy_host::store::Usage;
 use jiff::Timestamp;
 use serde_json::{Value, json};

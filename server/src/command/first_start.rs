@@ -47,7 +47,7 @@ pub(super) fn first_start(
     let name: ClientName = FIRST_CLIENT_NAME.parse().expect("the name is one");
     let link = new_link(state, &name, address)?;
     let text = link.expose_with_sum();
-    // Before the client, which nobody could use without it: the disk may be full after each step.
+    // Before the client, which is of no use without it: the disk may be full after each step.
     let path = state.path(&format!("{FIRST_CLIENT_NAME}.link"));
     private_file::write(&path, format!("{text}\n").as_bytes())?;
     if let Err(error) = add_client(state, &link) {

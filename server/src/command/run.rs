@@ -15,7 +15,7 @@ use crate::state::State;
 use docxy_host::files::file_fingerprint::FILE_THREAD_KEEP_ALIVE;
 use docxy_host::files::ready_file::ReadyFile;
 use docxy_host::logging;
-use docxy_host::process::descriptors;
+use docxy_host::platform::descriptors;
 use docxy_host::process::service::tell_ready;
 use docxy_host::process::signals::Signals;
 use docxy_host::process::terminal::Stream;

@@ -1,7 +1,7 @@
 //! Layers that are sent ahead of the engine's requests, on the segment streams that the client opened with its request
 //! for the manifest.
 //!
-//! Must never send what not everybody may read, or wait for a permit: what cannot begin now is left to the engine's own
+//! Must never send what is not public, or wait for a permit: what cannot begin now is left to the engine's own
 //! requests. The first failure ends a layer, whose streams are then reset.
 
 use super::Resources;

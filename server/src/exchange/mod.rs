@@ -9,6 +9,7 @@ mod layers;
 mod log;
 mod prefetch;
 mod pulls;
+pub(crate) mod streams;
 
 pub(crate) use log::{ExchangeLog, LoggedExchange};
 

@@ -85,7 +85,7 @@ impl<'a> Prefetch<'a> {
         self.hint.layer_segments
     }
 
-    /// Whether everybody may read the image.
+    /// Whether the image is public.
     pub(super) const fn is_public(&self) -> bool {
         matches!(self.access, Access::Public(_))
     }

@@ -29,6 +29,7 @@ mod manifest;
 mod registries;
 mod registry;
 mod request_counts;
+pub(crate) mod store;
 mod token;
 
 pub(crate) use check::HopCheck;

@@ -57,7 +57,7 @@ impl Server {
     }
 
     pub(super) fn status_file(&self) -> PathBuf {
-        self.program.path(super::STATUS_FILE)
+        self.program.path(super::server::STATUS_FILE)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `docxy-client status`: what the running client does, once, or redrawn in place.
 
 mod signal;
+pub(super) mod standing;
 mod view;
 
 pub(super) use signal::report_on_signal;

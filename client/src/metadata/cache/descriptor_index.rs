@@ -37,7 +37,7 @@ pub(crate) type Layer = (Digest, u64);
 /// The roles of known digests.
 #[derive(Debug)]
 pub(crate) struct DescriptorIndex {
-    /// Each with whether everybody may read a manifest that names it.
+    /// Each with whether a public manifest names it.
     roles: Mutex<Lru<Digest, (Role, bool)>>,
     inserted: Notify,
     /// By each layer: all layers of the image that named it last, in their order.
@@ -55,7 +55,7 @@ impl Default for DescriptorIndex {
 }
 
 impl DescriptorIndex {
-    /// Adds the digests that a manifest names, which everybody may read or not.
+    /// Adds the digests that a manifest names, which is public or not.
     pub(crate) fn insert_manifest(&self, entry: &CacheEntry, is_public: bool) {
         let named: Vec<(Digest, Role)> = match parse_manifest(entry) {
             Some(Manifest::Index(entries)) => {
@@ -96,7 +96,7 @@ impl DescriptorIndex {
         self.roles.lock().get(digest).map(|(role, _)| role.clone())
     }
 
-    /// The size in bytes of a blob, if a manifest that everybody may read has named it.
+    /// The size in bytes of a blob, if a public manifest has named it.
     pub(crate) fn public_blob_size(&self, digest: &Digest) -> Option<u64> {
         match self.roles.lock().get(digest) {
             Some((Role::Blob(size), true)) => Some(*size),

@@ -5,7 +5,7 @@
 //! [`ResumableBody`](super::resume::ResumableBody) of its own, and its readers are at the place of the last two layers.
 //!
 //! What each part does:
-//! - `shared_blobs`: finds the blob of a request, and whether everybody may see it.
+//! - `shared_blobs`: finds the blob of a request, and whether it is public.
 //! - `shared_blob`: one blob: the stored bytes, the flights and the readers.
 //! - `flights`: which range is on its way, and who needs it. Pure.
 //! - `flight`: brings one range.

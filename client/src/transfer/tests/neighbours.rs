@@ -277,7 +277,7 @@ async fn no_neighbour_learns_of_a_digest_that_not_everybody_may_see() {
         assert_eq!(player.asked(), [] as [String; 0], "{manifest:?}");
         assert_eq!(office.scene.ranges(), [""], "{manifest:?}");
     }
-    // The registry does not show the layer to everybody, although a manifest names it.
+    // The registry shows the layer to no anonymous request, although a manifest names it.
     let player = Player::begin(32, &content, Plays::Serve).await;
     let refusals = vec![Play::Respond(404), Play::Respond(404)];
     let office = Office::begin(Manifest::Everybody, refusals, &[player.address]);

@@ -6,8 +6,9 @@ use crate::tunnel::config::LegChoice;
 use crate::tunnel::leg::{
     DialOrder, Instruction, Knowledge, LegPolicy, SessionLoss, Traffic, UseReason, Way,
 };
-use crate::tunnel::network::{Network, NetworkMemory};
+use crate::tunnel::network_memory::NetworkMemory;
 use docxy_host::net::proxy::Proxy;
+use docxy_host::platform::network::Network;
 use docxy_host::random::random_fraction;
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ pub(super) use race::race;
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
-use super::network::NetworkMemory;
+use super::network_memory::NetworkMemory;
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;

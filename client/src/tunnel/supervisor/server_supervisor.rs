@@ -50,7 +50,7 @@ pub(super) struct ServerSupervisor {
     pub(super) attempt: AtomicUsize,
     /// When the last connection was lost; `None` before the first.
     pub(super) lost_since: Option<SystemTime>,
-    /// Whether the server drains, and what everybody may see has moved to others that are not trusted.
+    /// Whether the server drains, and public content has moved to others that are not trusted.
     pub(super) public_has_moved: AtomicBool,
     /// That of the last session.
     pub(super) last_way: Option<Way>,

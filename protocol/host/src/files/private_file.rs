@@ -2,6 +2,7 @@
 //!
 //! Must never leave a half-written file, or know what a file contains.
 
+use crate::platform::exchange::exchange;
 use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -69,7 +70,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// A file's content; `None` if there is no such file. As with [`open`], nobody else chooses which file this is.
+/// A file's content; `None` if there is no such file. As with [`open`], no other user chooses which file this is.
 ///
 /// # Errors
 /// If it cannot be read, or is no file.
@@ -200,18 +201,6 @@ pub fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), FileE
         sync_directory(path)
     };
     written().map_err(failed_write(path))
-}
-
-/// Gives each of two files the other's name. Not every file system can.
-#[cfg(target_os = "linux")]
-fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(_: &Path, _: &Path) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 /// A file's content. The file is created if there is none. Two processes that do this together get the same

@@ -15,6 +15,7 @@ mod format;
 mod queue;
 pub mod rate_limit;
 mod timestamp;
+pub mod trouble;
 mod writer;
 
 pub use filter::{Filter, FilterError};

@@ -1,8 +1,7 @@
 //! What Prometheus expects of every process (its "Writing client libraries", section "Standard and runtime collectors").
 
 use super::MetricsWriter;
-use crate::process::descriptors;
-use crate::process::memory;
+use crate::platform::{descriptors, memory};
 use prometheus_client::metrics::counter::ConstCounter;
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt;

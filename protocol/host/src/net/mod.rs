@@ -2,7 +2,6 @@
 
 pub mod happy_eyeballs;
 pub mod listen_address;
-pub mod port_holder;
 pub mod private_socket;
 pub mod proxy;
 pub mod web_origin;

@@ -1,8 +1,6 @@
-//! The process: its command line, environment, terminal, memory, descriptors, signals and service manager.
+//! The process: its command line, environment, terminal, signals and service manager.
 
 pub mod command_line;
-pub mod descriptors;
-pub mod memory;
 pub mod service;
 pub mod signals;
 pub mod terminal;

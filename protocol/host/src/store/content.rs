@@ -21,7 +21,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of what everybody may see.
+    /// The key of what is public.
     #[must_use]
     pub fn public(registry: &Registry, repository: &Repository, digest: Digest) -> Self {
         Self { scope: Scope::public(registry, repository), digest }

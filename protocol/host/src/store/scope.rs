@@ -1,4 +1,4 @@
-//! Who may see content: everybody who may see a repository without a credential, or the holder of one token.
+//! Who may see content: it is public, or only for the holder of one token.
 
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
@@ -7,7 +7,7 @@ use docxy_protocol::request::Request;
 use docxy_protocol::secret::Secret;
 use std::path::PathBuf;
 
-/// A repository, as seen by everybody or by the holder of one token. Content from one scope
+/// A repository, as seen without a credential or by the holder of one token. Content from one scope
 /// is never returned for another.
 #[derive(Clone, PartialEq, Eq, Hash, derive_more::Debug)]
 pub struct Scope {
@@ -21,7 +21,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// What everybody sees of a repository.
+    /// What is public of a repository.
     #[must_use]
     pub fn public(registry: &Registry, repository: &Repository) -> Self {
         Self { registry: registry.clone(), repository: repository.clone(), token: None }
@@ -46,7 +46,7 @@ impl Scope {
         Self { token: Some(Digester::sha256().digest(token.expose().as_bytes())), ..self }
     }
 
-    /// Whether everybody may see the content.
+    /// Whether the content is public.
     #[must_use]
     pub const fn is_public(&self) -> bool {
         self.token.is_none()

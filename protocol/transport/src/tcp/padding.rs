@@ -8,7 +8,7 @@
 use super::connection::Connection;
 use super::dial::send;
 use super::signal;
-use crate::send_stream::SendStream;
+use crate::streams::SendStream;
 use bytes::Bytes;
 
 /// Bytes on each connection. (Measured with links of 0.2 to 1.2 s and small new images: 1.22 round trips without padding,

@@ -6,7 +6,7 @@ use super::connection::{LoadedStream, Outbox, Outcome};
 use super::session::{Handle, Kind};
 use super::signal::{self, Reset};
 use crate::error::{ReadError, SendError};
-use crate::send_stream::Body;
+use crate::streams::Body;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use h2::client::ResponseFuture;

@@ -22,7 +22,7 @@ impl Credentials {
         Self { account: value, anonymous: Vec::new() }
     }
 
-    /// Tokens that everybody gets, each for the origin that asked for it.
+    /// Anonymous tokens, each for the origin that asked for it.
     pub(crate) fn anonymous(tokens: Vec<(Origin, Secret)>) -> Self {
         Self { account: None, anonymous: tokens }
     }

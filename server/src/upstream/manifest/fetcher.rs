@@ -1,7 +1,7 @@
 //! Fetches public manifests: once for all concurrent requests, checked, and then stored.
 //!
 //! Must never use a user's credential, because the store is shared by all clients, nor store a manifest without the proof
-//! that everybody may read it.
+//! that it is public.
 
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::{ManifestRequest, PublicManifests};

@@ -1,4 +1,4 @@
-//! The proof that everybody may read a manifest or a blob, which content needs before it is shared, or fetched with the
+//! The proof that a manifest or a blob is public, which content needs before it is shared, or fetched with the
 //! operator's account.
 //!
 //! Must never be made of anything but a registry's success for a request that was sent without an account.

@@ -27,7 +27,7 @@ pub(crate) struct Response {
     pub(crate) headers: Headers,
     /// The body.
     pub(crate) body: ResponseBody,
-    /// The proof that everybody may read this manifest, if this response is one.
+    /// The proof that this manifest is public, if this response is one.
     pub(crate) public_proof: Option<PublicProof>,
 }
 

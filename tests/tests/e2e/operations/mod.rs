@@ -1,14 +1,11 @@
 //! What an operator does: start, reload, stop, and watch the resources.
 
 mod admin_page;
-mod burst;
-mod client_reload;
 mod congestion;
-mod fleet;
+mod load;
 mod logs;
-mod memory;
 mod metrics;
-mod server_reload;
+mod reload;
 mod setup;
 mod shutdown;
 mod status;

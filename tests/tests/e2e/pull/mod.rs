@@ -1,7 +1,8 @@
-//! What an engine sees when it pulls: content, ranges, lists, limits.
+//! What an engine sees when it pulls: content, ranges, lists, limits; and `docxy-client pull`.
 
 mod blobs;
 mod cancellation;
+mod command;
 mod conditional_requests;
 mod large_manifests;
 mod manifests;

@@ -3,12 +3,15 @@
 //! Must never leave a working way for a guess: it moves only to a session that is up, and, if bodies are under way,
 //! has shown its goodput.
 
+mod decision;
 #[cfg(test)]
 mod tests;
 mod way_state;
 
+pub use decision::{DialOrder, Instruction, SessionLoss, Traffic};
+
 use super::LegChoice;
-use super::goodput::{Carried, GoodputMeter};
+use super::goodput::GoodputMeter;
 use super::knowledge::Knowledge;
 use super::reason::{TrialReason, UseReason};
 use super::rest::RestCause;
@@ -59,54 +62,6 @@ const MOVES_WINDOW: Duration = Duration::from_secs(30 * 60);
 /// Bytes after which a session on a leg that came back without a trial has proven itself: more than any filter lets
 /// through that stops flows at their beginning.
 const PROBATION_BYTES: u64 = 1024 * 1024;
-
-/// The ways to dial, each only if none is up by then. The next one is dialed at once if the one before fails in any
-/// way, also by an answer that is an error. The first session with a Welcome is used, and the other attempts dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DialOrder {
-    /// At least one.
-    pub ways: Vec<Way>,
-    /// How much later each is dialed than the one before.
-    pub head_start: Duration,
-}
-
-/// How a session was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionLoss {
-    /// Its handshake succeeded, and then there was no Welcome.
-    Unanswered,
-    /// It became silent or failed: its leg may be to blame.
-    Broke,
-    /// Its server or this client ended it.
-    Ended,
-}
-
-/// What the sessions have carried, and what is known about their path.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Traffic {
-    /// By the session in use.
-    pub in_use: Carried,
-    /// By the session on trial.
-    pub on_trial: Carried,
-    /// The part of what the server sent lately that was lost since it sent too much, if it is known.
-    pub loss: Option<f64>,
-    /// The round-trip time.
-    pub rtt: Duration,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instruction {
-    /// Dial this way beside the one in use, from a fresh port. Report `beside_up` after its Welcome, or
-    /// `beside_failed`.
-    DialBeside(Way, TrialReason),
-    /// Request new parts of large bodies on these sessions.
-    Carry(Carriers),
-    /// Use the session that was dialed beside, and close the other.
-    MoveTo(Way, UseReason),
-    /// Close the session that was dialed beside.
-    CloseBeside,
-}
 
 /// The policy for one server on one network.
 #[derive(Debug)]

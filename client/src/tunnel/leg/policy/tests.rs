@@ -1,6 +1,7 @@
 //! What holds for any order of events.
 
 use super::*;
+use crate::tunnel::leg::goodput::Carried;
 use crate::tunnel::leg::{Leg, REST_MAX};
 use proptest::prelude::*;
 

@@ -55,7 +55,7 @@ impl ProxyFailure {
         matches!(self, Self::Forbidden(_) | Self::DestinationUnreachable(_) | Self::Status(_))
     }
 
-    /// Whether it stays until somebody changes the proxy or its settings.
+    /// Whether it stays until the proxy or its settings are changed.
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(

@@ -3,8 +3,9 @@
 //! Only carries the signals: the program decides what the steps mean. Must never depend on the log: it
 //! cancels first and logs afterwards.
 
+use crate::platform::signals::is_ignored;
 use futures_util::future::select_all;
-use std::{fs, io};
+use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -54,12 +55,4 @@ impl Shutdown {
 
 async fn any(signals: &mut [Signal]) {
     select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
-}
-
-/// Whether this process was started with this signal ignored (proc_pid_status(5)), before it is handled.
-fn is_ignored(kind: SignalKind) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }

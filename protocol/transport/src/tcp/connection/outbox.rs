@@ -4,7 +4,7 @@
 //! Must never call a waker of h2's while it holds [`Woken`]'s lock: h2 wakes with its own lock held.
 
 use super::outgoing::{End, Entry, Outcome, Turn, Wire};
-use crate::send_stream::Body;
+use crate::streams::Body;
 use bytes::Bytes;
 use docxy_protocol::limits::{SEGMENT_BYTES, SEND_WINDOW};
 use futures_util::task::AtomicWaker;

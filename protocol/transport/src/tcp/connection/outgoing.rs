@@ -3,7 +3,7 @@
 //! Must never send the end of a stream that its sender did not end.
 
 use super::super::settings::FRAME_BYTES;
-use crate::send_stream::Body;
+use crate::streams::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};

@@ -1,0 +1,15 @@
+//! `docxy-server invite`: adds a client and prints its link.
+
+use crate::access;
+use crate::command::error::CommandError;
+use crate::command::open_state;
+use crate::settings::{CommonSettings, Flags};
+use docxy_host::process::terminal::print;
+use docxy_protocol::link::ClientName;
+
+pub(in crate::command) fn invite(name: &ClientName, flags: &Flags) -> Result<(), CommandError> {
+    let basics = CommonSettings::load(flags)?;
+    let state = open_state(&basics, &format!("invite {name}"))?;
+    let link = access::invite(&state, name, basics.public, &basics.listen)?;
+    print(&format!("{}\n", link.expose_with_sum())).map_err(CommandError::Output)
+}
