@@ -47,7 +47,7 @@ pub(super) struct ConfigFile {
 
 /// Images that a running client fetches ahead of time.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with images, as in { images = [\"alpine\"] }")]
 pub(super) struct WarmTable {
     images: WarmImages,
     #[serde(default)]

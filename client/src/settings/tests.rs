@@ -93,6 +93,7 @@ fn a_mistake_in_the_file_is_reported_with_file_and_line() {
         ("hosts = ['box.lan:80']", "\"box.lan:80\" is not a host name"),
         ("link_file = 'no-links'", "docxy-client join"),
         ("\nproxy = 'http://p:1'", "client.toml, line 2: invalid type: string, expected a table with url"),
+        ("\nwarm = true", "client.toml, line 2: invalid type: boolean, expected a table with images"),
         (
             "\nmax_rate = { down = 50 }",
             "line 2: invalid type: integer, expected a rate in quotes, as in down =",

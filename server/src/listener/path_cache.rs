@@ -3,10 +3,10 @@
 //! It is in memory only, so a restart empties it. Must never read a clock: the caller passes the time.
 
 use super::network::Network;
+use docxy_host::lru::Lru;
 use docxy_protocol::congestion::PathMemory;
 use docxy_protocol::link::ClientName;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long an entry is valid. After an hour, others share the access network.
@@ -16,9 +16,9 @@ const ENTRY_LIFETIME: Duration = Duration::from_secs(60 * 60);
 const CACHED_PATHS_MAX: usize = 4096;
 
 /// The measured paths, by client and network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PathCache {
-    paths: Mutex<HashMap<(ClientName, Network), CachedPath>>,
+    paths: Mutex<Lru<(ClientName, Network), CachedPath>>,
     /// How often an entry was found, and the last one.
     hits: Mutex<(u64, Option<PathMemory>)>,
 }
@@ -29,18 +29,17 @@ struct CachedPath {
     memory: PathMemory,
 }
 
+impl Default for PathCache {
+    fn default() -> Self {
+        Self { paths: Mutex::new(Lru::new(CACHED_PATHS_MAX)), hits: Mutex::default() }
+    }
+}
+
 impl PathCache {
     /// Adds what a client's connection has just measured.
     pub(super) fn insert(&self, client: &ClientName, network: Network, memory: PathMemory, now: Instant) {
-        let mut paths = self.paths.lock();
-        let path = (client.clone(), network);
-        if paths.len() >= CACHED_PATHS_MAX && !paths.contains_key(&path) {
-            let oldest = paths.iter().min_by_key(|(_, cached)| cached.measured_at);
-            if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
-                paths.remove(&oldest);
-            }
-        }
-        paths.insert(path, CachedPath { measured_at: now, memory });
+        let path = CachedPath { measured_at: now, memory };
+        self.paths.lock().insert((client.clone(), network), path, 1);
     }
 
     /// The last measurement of this client's connections from this network, if it is still valid.
@@ -102,18 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_evicts_the_oldest_entry() {
+    fn a_full_cache_evicts_the_entry_that_was_used_the_longest_time_ago() {
         let (paths, start) = (PathCache::default(), Instant::now());
         let nth = |n: usize| Network::of(IpAddr::from([10, (n >> 8) as u8, n as u8, 1]));
         let at = |n: usize| start + Duration::from_millis(n as u64);
         for n in 0..CACHED_PATHS_MAX {
             paths.insert(&laptop(), nth(n), memory("50 Mbit/s"), at(n));
         }
-        // The first entry is replaced, so the second one is the oldest now.
+        // The first entry is replaced, and the second one is used.
         paths.insert(&laptop(), nth(0), memory("60 Mbit/s"), at(CACHED_PATHS_MAX));
         assert!(paths.get(&laptop(), nth(1), at(CACHED_PATHS_MAX)).is_some(), "a replacement evicts nothing");
         paths.insert(&laptop(), nth(CACHED_PATHS_MAX), memory("50 Mbit/s"), at(CACHED_PATHS_MAX));
         let known = |n: usize| paths.get(&laptop(), nth(n), at(CACHED_PATHS_MAX)).is_some();
-        assert_eq!([0, 1, 2, CACHED_PATHS_MAX].map(known), [true, false, true, true]);
+        assert_eq!([0, 1, 2, CACHED_PATHS_MAX].map(known), [true, true, false, true]);
     }
 }

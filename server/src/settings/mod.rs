@@ -378,6 +378,8 @@ mod tests {
             ("\nlog = 3", 2, "expected a string"),
             ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),
             ("\n[registries.'gh cr']", 2, "is not a registry host"),
+            ("\nproxy = 'http://p:1'", 2, "expected a table with url"),
+            ("\n[registries]\n'ghcr.io' = true", 3, "expected a table, as in [registries.\"ghcr.io\"]"),
             ("[registries]\n'docker.io' = {}\n'index.docker.io' = {}", 1, "docker.io is listed twice"),
             ("\n[resolve]\n'a.io' = 'b.io'", 3, "is not an address"),
             ("\n[resolve]\n'a.io:443' = '::1'", 3, "without a port"),

@@ -48,7 +48,7 @@ impl TryFrom<String> for HostPattern {
 
 /// The table in the file.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table with url, as in { url = 'http://HOST:PORT' }")]
 pub(super) struct ServerProxyTable {
     url: Option<ReadableUrl>,
     password_file: Option<Spanned<PathBuf>>,

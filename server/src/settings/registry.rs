@@ -68,7 +68,7 @@ impl RegistrySettings {
 
 /// One registry's table in the file.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, as in [registries.\"ghcr.io\"]")]
 pub(super) struct RegistryTable {
     api: Option<ApiUrl>,
     ca: Option<PathBuf>,
@@ -204,7 +204,7 @@ fn default_api(name: &Registry) -> Result<Url, String> {
 
 /// An account's table in the file.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with user and password_file or password_env")]
 struct AccountTable {
     user: String,
     password_file: Option<PathBuf>,

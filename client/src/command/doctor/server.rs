@@ -19,8 +19,8 @@ const SKEW_MAX: Duration = Duration::from_secs(120);
 /// The hops behind the server.
 const AFTER_ECHO: [Check; 4] = [Check::Registry, Check::TokenService, Check::Quota, Check::Cdn];
 
-/// What became of one leg: a session, how far it came, or why it was not tried.
-type Reached = Result<Result<ProbedSession, ProbeError>, &'static str>;
+/// What became of one leg: a session, or how far it came.
+type Reached = Result<ProbedSession, ProbeError>;
 
 /// Walks all hops of one server. Returns whether it can be used.
 pub(super) async fn walk(
@@ -46,8 +46,8 @@ pub(super) async fn walk(
     };
     let dial = async |leg| -> Reached {
         match not_tried(leg) {
-            Some(why) => Err(why),
-            None => Ok(probe.dial(leg).await),
+            Some(why) => Err(ProbeError::NotTried(why)),
+            None => probe.dial(leg).await,
         }
     };
     let (quic, tcp) = tokio::join!(dial(Leg::Quic), dial(Leg::Tcp));
@@ -55,7 +55,7 @@ pub(super) async fn walk(
     found(Check::Tcp, reach(Leg::Tcp, &tcp, &quic, link));
     found(Check::Pin, pin(&quic, &tcp));
     found(Check::Hello, hello(&quic, &tcp, link));
-    let (quic, tcp) = (quic.ok().and_then(Result::ok), tcp.ok().and_then(Result::ok));
+    let (quic, tcp) = (quic.ok(), tcp.ok());
     let sessions: Vec<&ProbedSession> = quic.iter().chain(&tcp).collect();
     let Some(session) = sessions.first() else {
         for check in [Check::Clock, Check::Up, Check::Down].into_iter().chain(AFTER_ECHO) {
@@ -109,15 +109,14 @@ async fn name(probe: &ServerProbe, config: &TunnelConfig, link: &Link) -> (Verdi
 fn reach(leg: Leg, this: &Reached, other: &Reached, link: &Link) -> Verdict {
     let protocol = protocol(leg);
     match this {
-        Err(why) => Verdict::not_tried(why),
-        Ok(Ok(session)) => Verdict::Ok(format!(
+        Ok(session) => Verdict::Ok(format!(
             "{} accepts this client after {} ms",
             session.address,
             session.took.as_millis()
         )),
-        Ok(Err(ProbeError::Unreachable(why))) => {
-            let is_up =
-                matches!(other, Ok(Ok(_) | Err(ProbeError::OtherKey(_) | ProbeError::NotAccepted(..))));
+        Err(ProbeError::NotTried(why)) => Verdict::not_tried(why),
+        Err(ProbeError::Unreachable(why)) => {
+            let is_up = matches!(other, Ok(_) | Err(ProbeError::OtherKey(_) | ProbeError::NotAccepted(..)));
             let remedy = match is_up {
                 true => format!(
                     "sudo ufw allow {}/{}, on the server, or the same in its provider's firewall; where this network blocks \
@@ -129,11 +128,11 @@ fn reach(leg: Leg, this: &Reached, other: &Reached, link: &Link) -> Verdict {
             };
             Verdict::fault(why, remedy)
         }
-        Ok(Err(ProbeError::NotAccepted(None, why))) if matches!(other, Ok(Ok(_))) => Verdict::fault(
+        Err(ProbeError::NotAccepted(None, why)) if other.is_ok() => Verdict::fault(
             why,
             format!("set leg in the config file to the other one, since this network filters {protocol}"),
         ),
-        Ok(Err(ProbeError::OtherKey(_) | ProbeError::NotAccepted(..))) => {
+        Err(ProbeError::OtherKey(_) | ProbeError::NotAccepted(..)) => {
             Verdict::Ok(format!("{protocol} is answered"))
         }
     }
@@ -141,12 +140,11 @@ fn reach(leg: Leg, this: &Reached, other: &Reached, link: &Link) -> Verdict {
 
 /// Whether the server has the key of the link.
 fn pin(quic: &Reached, tcp: &Reached) -> Verdict {
-    let tried = || [quic, tcp].into_iter().flatten();
-    let other_key = tried().find_map(|leg| match leg {
+    let other_key = [quic, tcp].into_iter().find_map(|leg| match leg {
         Err(ProbeError::OtherKey(why)) => Some(why),
         _ => None,
     });
-    let is_shown = |leg: &Result<ProbedSession, ProbeError>| match leg {
+    let is_shown = |leg: &Reached| match leg {
         Ok(_) => true,
         // With QUIC the handshake itself fails.
         Err(ProbeError::NotAccepted(Some(CloseCode::ServerOutdated | CloseCode::Draining), _)) => false,
@@ -155,19 +153,19 @@ fn pin(quic: &Reached, tcp: &Reached) -> Verdict {
     };
     match other_key {
         Some(why) => Verdict::fault(why, "docxy-client join, with a link of the server that is there now"),
-        None if tried().any(is_shown) => Verdict::Ok("the server has the key of the link".into()),
+        None if is_shown(quic) || is_shown(tcp) => Verdict::Ok("the server has the key of the link".into()),
         None => Verdict::not_tried("no handshake came so far"),
     }
 }
 
 /// Whether the server accepts this client.
 fn hello(quic: &Reached, tcp: &Reached, link: &Link) -> Verdict {
-    let tried = || [quic, tcp].into_iter().flatten();
-    if let Some(session) = tried().find_map(|leg| leg.as_ref().ok()) {
+    let legs = [quic, tcp];
+    if let Some(session) = legs.iter().find_map(|leg| leg.as_ref().ok()) {
         let version = session.session.welcome().map(|(welcome, _)| welcome.version.to_string());
         return Verdict::Ok(format!("as {}; docxy-server {}", link.name, version.unwrap_or_default()));
     }
-    let refused = tried().find_map(|leg| match leg {
+    let refused = legs.iter().find_map(|leg| match leg {
         Err(ProbeError::NotAccepted(code, why)) => Some((code, why)),
         _ => None,
     });

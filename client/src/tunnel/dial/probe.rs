@@ -48,6 +48,8 @@ pub(crate) struct ProbedSession {
 /// How far an attempt came that led to no session. The texts are for the user.
 #[derive(Debug)]
 pub(crate) enum ProbeError {
+    /// There was no attempt.
+    NotTried(&'static str),
     /// The server was not reached.
     Unreachable(String),
     /// Another key has answered than that of the link's pin.

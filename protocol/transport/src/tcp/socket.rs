@@ -18,6 +18,11 @@ const BBR: &[u8] = b"bbr";
 /// 1.7.)
 pub(super) const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
+/// What the kernel should let a connection's buffers grow to, in bytes. (Measured at 200 ms and 1 % loss: half the rate
+/// with Linux's 4 MiB for sending.)
+#[cfg(target_os = "linux")]
+const BUFFER_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -73,6 +78,13 @@ pub(super) fn prepare(stream: &TcpStream, choice: Choice) {
 
 #[cfg(target_os = "linux")]
 fn set_for_linux(socket: &SockRef<'_>) -> io::Result<()> {
+    static ADVISED: Once = Once::new();
+    ADVISED.call_once(|| {
+        let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+        if let Some(advice) = buffer_advice(&read("tcp_rmem"), &read("tcp_wmem")) {
+            tracing::warn!("{advice}");
+        }
+    });
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.set_tcp_user_timeout(Some(IDLE_TIMEOUT))
 }
@@ -137,6 +149,22 @@ pub fn kernel_congestion() -> Option<KernelCongestion> {
     None
 }
 
+/// What to do for larger buffers, if the kernel's limits (`min default max`, in bytes) are known, and below half of what
+/// they should be.
+#[cfg(target_os = "linux")]
+fn buffer_advice(receive: &str, send: &str) -> Option<String> {
+    let max = |limits: &str| limits.split_whitespace().nth(2)?.parse::<u64>().ok();
+    let limits = [(receive, "tcp_rmem=\"4096 131072"), (send, "tcp_wmem=\"4096 65536")];
+    let too_small =
+        limits.into_iter().filter(|(limits, _)| max(limits).is_some_and(|max| max < BUFFER_BYTES / 2));
+    let settings: Vec<_> =
+        too_small.map(|(_, setting)| format!("net.ipv4.{setting} {BUFFER_BYTES}\"")).collect();
+    (!settings.is_empty()).then(|| {
+        let settings = settings.join(" ");
+        format!("the system grants small TCP buffers, which slow down long paths; raise them: sysctl -w {settings}")
+    })
+}
+
 /// What to do for BBR.
 #[cfg(target_os = "linux")]
 fn advice(error: &io::Error) -> String {
@@ -165,6 +193,20 @@ mod tests {
         assert!(missing.contains("modprobe tcp_bbr") && !missing.contains("sysctl"), "{missing}");
         let forbidden = advice(&io::ErrorKind::PermissionDenied.into());
         assert!(forbidden.contains("tcp_allowed_congestion_control"), "{forbidden}");
+    }
+
+    #[test]
+    fn advice_names_only_the_buffers_that_are_too_small() {
+        let (small, large) = ("4096\t16384\t4194304\n", "4096\t131072\t33554432\n");
+        assert_eq!(buffer_advice(large, large), None);
+        assert_eq!(buffer_advice("", "not known"), None);
+        let advised = buffer_advice(large, small).unwrap();
+        assert!(advised.ends_with("sysctl -w net.ipv4.tcp_wmem=\"4096 65536 33554432\""), "{advised}");
+        let advised = buffer_advice(small, small).unwrap();
+        assert!(
+            advised.contains("-w net.ipv4.tcp_rmem=\"4096 131072 33554432\" net.ipv4.tcp_wmem="),
+            "{advised}"
+        );
     }
 
     #[test]

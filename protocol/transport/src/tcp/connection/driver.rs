@@ -26,14 +26,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, Sleep};
+use tokio::time::Sleep;
 
-/// Time between two looks of a client, which pings: so short that a ping is sent before the silence is a reason for
-/// suspicion, whenever the last byte came.
-const PINGING_INTERVAL: Duration = KEEP_ALIVE_INTERVAL.checked_div(8).expect("8 is not 0");
-
-/// Silence after which a client pings.
-const PING_AFTER: Duration = KEEP_ALIVE_INTERVAL.saturating_sub(PINGING_INTERVAL);
+/// Intervals without a byte after which a connection is lost. They are counted, and the time is not measured: a process
+/// that was stopped has yet to read what came meanwhile.
+const IDLE_INTERVALS: u32 = (IDLE_TIMEOUT.as_secs() / KEEP_ALIVE_INTERVAL.as_secs()) as u32;
 
 /// Time that a server gives a client to end the connections of a session that it has closed.
 const CLOSE_TIMEOUT: Duration = KEEP_ALIVE_INTERVAL.saturating_mul(2);
@@ -79,13 +76,14 @@ pub(in super::super) struct Driver {
     send_rate: SendRate,
     /// When the watch is to look at a ping.
     look: Pin<Box<Sleep>>,
-    interval: Interval,
+    /// An interval after the last byte, and after each without one.
+    silence: Pin<Box<Sleep>>,
+    /// Intervals without a byte, and the bytes received before.
+    idle: (u32, u64),
     /// A peer that is refused has sent its first request then.
     begun: Instant,
-    /// Time without a byte, and the bytes received before.
-    idle: (Duration, u64),
-    /// Time since the session was closed here.
-    closing: Duration,
+    /// When it was noticed that the session is closed.
+    closed: Option<Instant>,
     answers: Answers,
     /// Streams while the limits are those of an unauthenticated client; `None` afterwards.
     unauthenticated: Option<usize>,
@@ -111,12 +109,6 @@ impl Driver {
         connection: Connection,
         open: mpsc::Receiver<()>,
     ) -> Self {
-        let period = match http2 {
-            Http2::Client(_) => PINGING_INTERVAL,
-            Http2::Server(_) => KEEP_ALIVE_INTERVAL,
-        };
-        let mut interval = tokio::time::interval(period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (pings, unauthenticated) = match &mut http2 {
             Http2::Client(client) => (client.ping_pong(), None),
             Http2::Server(_) => (None, Some(0)),
@@ -130,10 +122,10 @@ impl Driver {
             rate_watch: RateWatch::default(),
             send_rate: SendRate::default(),
             look: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            interval,
+            silence: Box::pin(tokio::time::sleep(KEEP_ALIVE_INTERVAL)),
+            idle: (0, 0),
             begun: Instant::now(),
-            idle: (Duration::ZERO, 0),
-            closing: Duration::ZERO,
+            closed: None,
             answers: Answers::default(),
             unauthenticated,
             _open: open,
@@ -250,21 +242,28 @@ impl Driver {
 
     /// Pings when it is time, and notices silence.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<(), Silent> {
-        while self.interval.poll_tick(cx).is_ready() {
-            let (received, period) = (self.connection.meter.received(), self.interval.period());
-            let silence = if received == self.idle.1 { self.idle.0 + period } else { Duration::ZERO };
-            self.idle = (silence, received);
-            if silence >= PING_AFTER {
-                self.connection.probe.want();
-            }
-            if silence > IDLE_TIMEOUT {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            self.wait_for_silence();
+            self.idle.0 += 1;
+            self.connection.probe.want();
+            if self.idle.0 > IDLE_INTERVALS {
                 return Err(Silent);
-            }
-            if self.session.close_reason().is_some() {
-                self.closing += period;
             }
         }
         Ok(())
+    }
+
+    fn wait_for_silence(&mut self) {
+        self.silence.as_mut().reset((Instant::now() + KEEP_ALIVE_INTERVAL).into());
+    }
+
+    /// Whatever has arrived ends the silence.
+    fn hear(&mut self) {
+        let received = self.connection.meter.received();
+        if received != self.idle.1 {
+            self.idle = (0, received);
+            self.wait_for_silence();
+        }
     }
 
     fn poll_ping(&mut self, cx: &mut Context<'_>) {
@@ -324,13 +323,15 @@ impl Driver {
     }
 
     /// Whether the connection has nothing more to do, although its peer has not ended it.
-    fn is_done(&self, close_reason: Option<SessionError>) -> bool {
+    fn is_done(&mut self, close_reason: Option<SessionError>) -> bool {
+        let closed = close_reason.is_some().then(|| *self.closed.get_or_insert_with(Instant::now));
+        let is_late = closed.is_some_and(|closed| closed.elapsed() > CLOSE_TIMEOUT);
         match close_reason {
             None => !self.session.has(&self.connection) || self.is_retired(),
             _ if self.session.is_refused() => self.session.is_released(),
             // The server waits until the client has read why.
-            Some(SessionError::Closed) if !self.session.is_client() => self.closing > CLOSE_TIMEOUT,
-            Some(SessionError::Closed) => !self.connection.meter.is_blocked() || self.closing > CLOSE_TIMEOUT,
+            Some(SessionError::Closed) if !self.session.is_client() => is_late,
+            Some(SessionError::Closed) => !self.connection.meter.is_blocked() || is_late,
             Some(_) => true,
         }
     }
@@ -369,7 +370,9 @@ impl Driver {
             self.poll_ping(cx);
             // What tells the peer is with h2 before this reason is here.
             let close_reason = self.session.close_reason();
-            if let Poll::Ready(ended) = self.poll_http2(cx) {
+            let polled = self.poll_http2(cx);
+            self.hear();
+            if let Poll::Ready(ended) = polled {
                 return Poll::Ready(SessionError::Failed(match ended {
                     Ok(()) => Arc::new(Ended),
                     // rustls's own text is for programmers.
