@@ -157,11 +157,6 @@ impl StandIn {
         })
     }
 
-    /// Makes every token issued so far invalid.
-    pub fn revoke_tokens(&self) -> Result<()> {
-        self.control(async |hub| hub.revoke_tokens().await)
-    }
-
     fn control<T>(&self, action: impl AsyncFnOnce(&RemoteHub) -> Result<T, RemoteError>) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(action(&RemoteHub::at(self.folder.path().join("control"))))?)

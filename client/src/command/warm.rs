@@ -20,6 +20,7 @@ use indicatif::BinaryBytes;
 use jiff::Zoned;
 use parking_lot::Mutex;
 use std::path::PathBuf;
+use tokio::task::spawn_blocking;
 use tracing::Level;
 
 /// Fetch images ahead of time, so that engines find their layers on this machine's disk.
@@ -74,7 +75,10 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
         let given = GivenSettings::of(&flags, &config);
         let connect = async {
             let found = Connection::find(local_api::socket_candidates(), given, config).await?;
-            Ok::<_, CommandError>(found.keeping(blobs, LOCK_TIMEOUT).with_logins(Logins::open(logins)))
+            // It may wait for the directory.
+            let keeping = spawn_blocking(move || found.keeping(blobs, LOCK_TIMEOUT)).await;
+            let keeping = keeping.map_err(|error| CommandError::Start(error.into()))?;
+            Ok::<_, CommandError>(keeping.with_logins(Logins::open(logins)))
         };
         let connection = tokio::select! {
             connection = connect => connection?,
@@ -90,6 +94,8 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
         connection.close().await;
         outcome
     });
+    // It does not wait for what still waits for the directory.
+    runtime.shutdown_background();
     drop(progress);
     outcome
 }

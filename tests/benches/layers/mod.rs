@@ -6,6 +6,7 @@ mod many;
 mod power_loss;
 mod ranges;
 mod scene;
+mod second_machine;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,7 @@ use crate::{
     trips::{self, engine::EngineKind},
 };
 use scene::Scene;
+use second_machine::Network;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -43,7 +45,7 @@ pub(crate) struct Options {
     /// How many times all that is timed is measured; figures are medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Size of the layer on loopback
+    /// Size of the layer on loopback, and of the second machine's image
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..))]
     mib: u64,
     /// Write all figures to a file
@@ -60,6 +62,8 @@ enum Part {
     Engines,
     /// Torn and truncated files
     PowerLoss,
+    /// A second machine, by the first one's client and by its own, beside nginx, at 1 Gbit/s and on loopback (root)
+    SecondMachine,
     /// A disk that is full, read-only, damaged or another's (root)
     Disk,
     /// Parallel ranges over 100 Mbit/s and 200 ms with 1 % loss (root)
@@ -73,10 +77,11 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Crossed,
         Self::Engines,
         Self::PowerLoss,
+        Self::SecondMachine,
         Self::Disk,
         Self::Ranges,
         Self::Trips,
@@ -99,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             Part::Crossed => crossed,
             Part::Engines => killed_engines,
             Part::PowerLoss => power_losses,
+            Part::SecondMachine => second_machine,
             Part::Disk => disk,
             Part::Ranges => parallel_ranges,
             Part::Trips => five_layers,
@@ -108,7 +114,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         // Its rows are missing then, which counts as missed.
         if let Err(error) = measure(options, &mut figures) {
             progress(&format!("failed: {error:#}"));
-            figures.add(format!("{error:#}"), "failed", AtMost(0.0), []);
+            // Without the log behind it.
+            let reason = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+            figures.add(reason, "failed", AtMost(0.0), []);
         }
         if let Some(path) = &options.json {
             write_json(path, "layers", &machine, &figures)?;
@@ -155,6 +163,27 @@ fn power_losses(options: &Options, figures: &mut Figures) -> Result<()> {
     let case = format!("{CASE}, {} torn or truncated files", shares.len());
     figures.add(case.clone(), "pulls with other bytes, or none", AtMost(0.0), [f64::from(wrong)]);
     figures.add(case, "most bytes crossed ÷ layer", AtMost(1.02), [max(shares)]);
+    Ok(())
+}
+
+fn second_machine(options: &Options, figures: &mut Figures) -> Result<()> {
+    let image = options.mib << 20;
+    for (network, name, least) in [(Network::Gigabit, "1 Gbit/s", 0.95), (Network::Loopback, "loopback", 0.4)]
+    {
+        progress(&format!("second machine, {name}"));
+        let rounds = second_machine::measure(network, image, options.runs)?;
+        let speed = |seconds: f64| image as f64 / seconds / 1e6;
+        let nginx = speed(median(rounds.iter().map(|round| round.nginx)));
+        let case = format!("second machine, {name}");
+        figures.add(case, "bytes crossed ÷ image", AtMost(0.0), rounds.iter().map(|round| round.crossed));
+        let by_mirror: Vec<_> = rounds.iter().map(|round| (round.nginx, round.mirror)).collect();
+        let by_own: Vec<_> = rounds.iter().map(|round| (round.nginx, round.neighbour)).collect();
+        for (client, pairs) in [("the first one's client", by_mirror), ("its own client", by_own)] {
+            let ours = speed(median(pairs.iter().map(|(_, ours)| *ours)));
+            let case = format!("… by {client} ({ours:.0} MB/s) against nginx ({nginx:.0} MB/s)");
+            figures.add(case, "rate ÷", AtLeast(least), pairs.iter().map(|(nginx, ours)| nginx / ours));
+        }
+    }
     Ok(())
 }
 

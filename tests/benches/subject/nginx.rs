@@ -1,4 +1,5 @@
-//! nginx as a reverse proxy of the stand-in's CDN, HTTPS upstream and HTTP downstream: the common alternative.
+//! nginx as a reverse proxy of the stand-in's CDN, HTTPS upstream and HTTP downstream: the common alternative. Other benches
+//! start it with directives of their own.
 //! Must never cache: all bytes come from the source each time.
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 use docxy_tests::{
-    net::command_in,
+    net::{Namespace, command_in},
     process::{PROCESS_TIMEOUT, Process, scratch},
 };
 use hub_stand_in::Names;
@@ -28,6 +29,24 @@ impl Nginx {
     pub(crate) fn is_here() -> bool {
         Command::new(PROGRAM).arg("-v").output().is_ok_and(|version| version.status.success())
     }
+
+    /// Starts it with these directives of its `http` block, and waits until it listens.
+    pub(crate) fn spawn(
+        namespace: Option<&Namespace>,
+        directives: &str,
+        address: SocketAddr,
+        folder: &Path,
+    ) -> Result<Process> {
+        let config = folder.join("nginx.conf");
+        fs::write(&config, configuration(directives, folder))?;
+        let mut command = command_in(namespace, PROGRAM);
+        command.arg("-p").arg(folder).arg("-c").arg(&config).args(["-e", "stderr"]);
+        let mut nginx = Process::spawn(PROGRAM, command, folder)?;
+        nginx.wait_for("listen", PROCESS_TIMEOUT, |nginx| {
+            Ok(nginx.listening()?.contains(&address).then_some(()))
+        })?;
+        Ok(nginx)
+    }
 }
 
 impl Subject for Nginx {
@@ -38,14 +57,8 @@ impl Subject for Nginx {
     fn start(&self, topology: &Topology<'_>) -> Result<RunningSubject> {
         let folder = scratch()?;
         let address = free_address(topology.server_ip)?;
-        let config = folder.path().join("nginx.conf");
-        fs::write(&config, configuration(address, topology, folder.path()))?;
-        let mut command = command_in(topology.server, PROGRAM);
-        command.arg("-p").arg(folder.path()).arg("-c").arg(&config).args(["-e", "stderr"]);
-        let mut nginx = Process::spawn(PROGRAM, command, folder.path())?;
-        nginx.wait_for("listen", PROCESS_TIMEOUT, |nginx| {
-            Ok(nginx.listening()?.contains(&address).then_some(()))
-        })?;
+        let server = reverse_proxy(address, topology);
+        let nginx = Self::spawn(topology.server, &server, address, folder.path())?;
         let reader = direct::hub_reader(topology)?.with(format!("--redirect-to=http://{address}"));
         let pid = nginx.pid();
         Ok(RunningSubject::new(Role::Reader, reader)
@@ -61,10 +74,9 @@ fn free_address(ip: IpAddr) -> Result<SocketAddr> {
     Ok(TcpListener::bind((ip, 0))?.local_addr()?)
 }
 
-/// A reverse proxy as in nginx's documentation, but without temporary files: the disk is not to be measured.
-fn configuration(listen: SocketAddr, topology: &Topology<'_>, folder: &Path) -> String {
-    let (cdn, name) = (topology.source.cdn(), Names::default().cdn);
-    let (ca, folder) = (topology.source.ca(), folder.display());
+/// One process without temporary files: the disk is not to be measured.
+fn configuration(directives: &str, folder: &Path) -> String {
+    let folder = folder.display();
     format!(
         "daemon off; master_process off; pid {folder}/pid; error_log stderr;
 events {{ }}
@@ -72,7 +84,17 @@ http {{
     access_log off;
     client_body_temp_path {folder}/client; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    server {{
+    {directives}
+}}
+"
+    )
+}
+
+/// A reverse proxy as in nginx's documentation.
+fn reverse_proxy(listen: SocketAddr, topology: &Topology<'_>) -> String {
+    let (cdn, name, ca) = (topology.source.cdn(), Names::default().cdn, topology.source.ca());
+    format!(
+        "server {{
         listen {listen};
         location / {{
             proxy_pass https://{cdn};
@@ -84,9 +106,7 @@ http {{
             proxy_ssl_trusted_certificate {ca};
             proxy_max_temp_file_size 0;
         }}
-    }}
-}}
-",
+    }}",
         ca = ca.display()
     )
 }

@@ -73,7 +73,6 @@ async fn handle(hub: &HubState, request: Request<Incoming>) -> Response<Body> {
         (&Method::POST, "/images") => publish(hub, body).await,
         (&Method::DELETE, "/faults") => done(|| hub.faults.clear()),
         (&Method::POST, "/release") => done(|| hub.faults.release()),
-        (&Method::POST, "/revoke-tokens") => done(|| hub.tokens.revoke_all()),
         _ => text(StatusCode::NOT_FOUND, "no such path\n"),
     }
 }

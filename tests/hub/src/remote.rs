@@ -137,11 +137,6 @@ impl RemoteHub {
         self.command(Method::POST, "/images", Some(json!(request))).await
     }
 
-    /// Makes every token issued so far invalid.
-    pub async fn revoke_tokens(&self) -> Result<(), RemoteError> {
-        self.command(Method::POST, "/revoke-tokens", None).await
-    }
-
     async fn command(
         &self,
         method: Method,

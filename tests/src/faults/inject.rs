@@ -44,7 +44,7 @@ pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
     let rules = match run.fault {
         Fault::CdnCut => run.plan.bytes.map(cut).to_vec(),
         Fault::CdnStall => vec![Rule::once(hub_stand_in::Fault::StallAt { byte })],
-        Fault::ExpiredToken => vec![cut(byte)],
+        Fault::ExpiredToken => vec![Rule::once(hub_stand_in::Fault::ExpireAt { byte })],
         // The layer's first request succeeds, so that the fault happens in its middle.
         Fault::ExpiredUrl => vec![cut(byte), Rule::once(hub_stand_in::Fault::ExpiredUrl).after(1)],
         Fault::Registry503 => {
@@ -57,10 +57,10 @@ pub(super) fn arm(run: &FaultRun<'_>) -> Result<()> {
     rules.into_iter().try_for_each(|rule| run.testbed.hub.arm(&rule.on(layer.hex())))
 }
 
-/// Whether the fault acts on the link, the processes or the tokens in the middle of the pull.
+/// Whether the fault acts on the link or the processes in the middle of the pull.
 pub(super) fn is_mid_pull(fault: Fault) -> bool {
-    use Fault::{CdnCut, CdnStall, ExpiredUrl, None, Registry503};
-    !matches!(fault, None | CdnCut | CdnStall | ExpiredUrl | Registry503)
+    use Fault::{CdnCut, CdnStall, ExpiredToken, ExpiredUrl, None, Registry503};
+    !matches!(fault, None | CdnCut | CdnStall | ExpiredToken | ExpiredUrl | Registry503)
 }
 
 /// Injects the fault. Returns the pull that must succeed.
@@ -76,7 +76,6 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
         Fault::Outage => run.wan.outage(Duration::from_secs(outage)),
         Fault::NewAddress => run.wan.set_left_address(NEW_ADDRESS)?,
         Fault::NewPortOnly => run.wan.block_flows(),
-        Fault::ExpiredToken => run.testbed.hub.revoke_tokens()?,
         Fault::Loss => run.wan.change(|link| {
             link.both_mut().into_iter().for_each(|direction| direction.loss = Loss::Random { share: 0.1 });
         }),
@@ -117,7 +116,12 @@ pub(super) fn inject(run: &mut FaultRun<'_>, mut pull: Process) -> Result<Proces
                 );
             }
         }
-        Fault::None | Fault::CdnCut | Fault::CdnStall | Fault::ExpiredUrl | Fault::Registry503 => {}
+        Fault::None
+        | Fault::CdnCut
+        | Fault::CdnStall
+        | Fault::ExpiredToken
+        | Fault::ExpiredUrl
+        | Fault::Registry503 => {}
     }
     Ok(pull)
 }

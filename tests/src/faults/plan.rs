@@ -23,17 +23,15 @@ impl Plan {
     /// A plan for an image with layers of these lengths, in bytes.
     pub(super) fn generate(fault: Fault, seed: u64, layers: &[u64]) -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(seed);
-        if fault == Fault::ExpiredToken {
-            // In the last layer, past its beginning: an engine starts no layer with a token that it knows to have
-            // expired. The CDN closes the connection after the expiry.
-            let layer = layers.len() - 1;
-            let byte = (layers[layer] as f64 * rng.random_range(0.96..0.99)) as u64;
-            return Self { share: rng.random_range(0.78..0.82), layer, bytes: [byte; 5], slow: false };
-        }
         let share = rng.random_range(0.2..0.7);
-        let layer = rng.random_range(0..layers.len());
+        let mut layer = rng.random_range(0..layers.len());
+        let mut range = 0.05..0.95;
+        if fault == Fault::ExpiredToken {
+            // Near the end of the last layer: the others have begun then, which no engine can do without a valid token.
+            (layer, range) = (layers.len() - 1, 0.9..0.99);
+        }
         let length = layers[layer] as f64;
-        let mut bytes = [0; 5].map(|_: u64| (length * rng.random_range(0.05..0.95)) as u64);
+        let mut bytes = [0; 5].map(|_: u64| (length * rng.random_range(range.clone())) as u64);
         bytes.sort_unstable();
         Self { share, layer, bytes, slow: rng.random() }
     }

@@ -13,7 +13,10 @@ use super::{
     Namespace,
     namespace::{ip, names},
 };
-use crate::process::{is_abandoned, unique_name};
+use crate::{
+    process::{PROCESS_TIMEOUT, is_abandoned, run, unique_name},
+    wan::Rate,
+};
 
 /// Three namespaces in a row. Every lab has the same addresses, as its links are isolated.
 #[derive(Debug)]
@@ -54,6 +57,18 @@ impl Lab {
         connect((&lab.laptop, Self::LAPTOP), (&lab.abroad, Self::ABROAD))?;
         connect((&lab.abroad, Self::ABROAD_TO_HUB), (&lab.hub, Self::HUB))?;
         Ok(lab)
+    }
+
+    /// Limits the link between laptop and abroad to this rate in each direction. The kernel does it, which can do gigabits.
+    pub fn limit_laptop(&self, rate: Rate) -> Result<()> {
+        for (near, far) in [(&self.laptop, &self.abroad), (&self.abroad, &self.laptop)] {
+            let (device, rate) = (device_to(far), format!("{}bit", rate.bits_per_second()));
+            let mut command = near.command("tc");
+            command.args(["qdisc", "add", "dev", &device, "root", "tbf"]);
+            command.args(["rate", &rate, "burst", "256kb", "limit", "1mb"]);
+            run(command, PROCESS_TIMEOUT)?.succeeded()?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,8 @@
 //! Layers that this server keeps on its disk, for all its clients.
 //!
+//! Two clients that request a layer at the same time, while it is not here, have a download each: one is as fast as the
+//! client that it is for, and must not hold up another.
+//!
 //! Must never keep, or serve, what not everybody may read: a [`PublicBlob`] is the proof, and one that is older than
 //! [`PUBLIC_FOR`] is made again. Must never stop a pull: without a disk that it can use, the registry sends all.
 

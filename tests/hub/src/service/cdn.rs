@@ -156,15 +156,22 @@ fn take_body_fault(hub: &HubState, path: &str, start: u64, end: u64) -> Option<B
     let sent = start..end;
     let release = hub.faults.next_release();
     let fault = hub.faults.take(path, |fault| match fault {
-        Fault::CutAt { byte } | Fault::StallAt { byte } | Fault::CorruptAt { byte } => sent.contains(byte),
+        Fault::CutAt { byte }
+        | Fault::ExpireAt { byte }
+        | Fault::StallAt { byte }
+        | Fault::CorruptAt { byte } => sent.contains(byte),
         _ => false,
     })?;
-    match fault {
-        Fault::CutAt { byte } => Some(BodyFault { byte, kind: BodyFaultKind::Cut { flushed: false } }),
-        Fault::CorruptAt { byte } => Some(BodyFault { byte, kind: BodyFaultKind::Corrupt }),
-        Fault::StallAt { byte } => Some(BodyFault { byte, kind: BodyFaultKind::Stall(Box::pin(release)) }),
-        _ => None,
-    }
+    let (byte, kind) = match fault {
+        Fault::CutAt { byte } => (byte, BodyFaultKind::Cut { flushed: false, expired: None }),
+        Fault::ExpireAt { byte } => {
+            (byte, BodyFaultKind::Cut { flushed: false, expired: Some(hub.tokens.epoch()) })
+        }
+        Fault::CorruptAt { byte } => (byte, BodyFaultKind::Corrupt),
+        Fault::StallAt { byte } => (byte, BodyFaultKind::Stall(Box::pin(release))),
+        _ => return None,
+    };
+    Some(BodyFault { byte, kind })
 }
 
 /// Object stores use MD5 here; clients may only compare the value.

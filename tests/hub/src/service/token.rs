@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -78,8 +78,23 @@ pub struct Tokens {
     service: String,
     lifetime: AtomicU64,
     /// Tokens of an earlier epoch have been revoked.
-    epoch: AtomicU64,
+    epoch: Epoch,
     refresh: Mutex<HashMap<String, String>>,
+}
+
+/// All tokens that were issued since the last revocation.
+#[derive(Clone, Default)]
+pub(crate) struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    /// Revokes them.
+    pub(crate) fn end(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,7 +127,7 @@ impl Tokens {
             header: URL_SAFE_NO_PAD.encode(header.to_string()),
             service: service.to_owned(),
             lifetime: AtomicU64::new(lifetime.as_secs()),
-            epoch: AtomicU64::new(0),
+            epoch: Epoch::default(),
             refresh: Mutex::default(),
         })
     }
@@ -129,7 +144,11 @@ impl Tokens {
 
     /// Makes every token issued so far invalid, as if expired; refresh tokens stay valid.
     pub fn revoke_all(&self) {
-        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.epoch.end();
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch.clone()
     }
 
     /// Signs a token for this grant.
@@ -143,7 +162,7 @@ impl Tokens {
             nbf: now,
             iat: now,
             jti: self.random_text(),
-            epoch: self.epoch.load(Ordering::Relaxed),
+            epoch: self.epoch.number(),
             access: grant.access.clone(),
         });
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
@@ -157,7 +176,7 @@ impl Tokens {
     /// The grant of this token.
     pub fn verify(&self, token: &str) -> Result<Grant, TokenError> {
         let claims = self.signed_claims(token).ok_or(TokenError::Forged)?;
-        if claims.exp <= unix_now() || claims.epoch < self.epoch.load(Ordering::Relaxed) {
+        if claims.exp <= unix_now() || claims.epoch < self.epoch.number() {
             return Err(TokenError::Expired);
         }
         let account = (!claims.sub.is_empty()).then_some(claims.sub);

@@ -80,6 +80,11 @@ pub enum Fault {
         /// Offset in the blob.
         byte: u64,
     },
+    /// All tokens expire when the CDN has sent the bytes before this one, and then it closes the connection.
+    ExpireAt {
+        /// Offset in the blob.
+        byte: u64,
+    },
     /// The CDN stops sending before this byte of the blob, until [`Faults::release`].
     StallAt {
         /// Offset in the blob.

@@ -16,7 +16,10 @@ use http_body::{Body, Frame, SizeHint};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::content::blob::{Blob, Digest};
+use crate::{
+    content::blob::{Blob, Digest},
+    service::token::Epoch,
+};
 
 /// One body of a blob that the CDN has started to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,6 +151,8 @@ pub(crate) struct BodyFault {
 pub(crate) enum BodyFaultKind {
     Cut {
         flushed: bool,
+        /// Whose tokens expire first.
+        expired: Option<Epoch>,
     },
     Corrupt,
     /// Sends nothing until the future is ready.
@@ -171,13 +176,16 @@ impl BlobBody {
                     self.fault = None;
                     Poll::Ready(Ok(None))
                 }
-                BodyFaultKind::Cut { flushed: flushed @ false } => {
+                BodyFaultKind::Cut { flushed: flushed @ false, expired } => {
+                    if let Some(epoch) = expired {
+                        epoch.end();
+                    }
                     // An error discards the connection's buffer, so let it be flushed first.
                     *flushed = true;
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
-                BodyFaultKind::Cut { flushed: true } => {
+                BodyFaultKind::Cut { flushed: true, .. } => {
                     Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
                 }
                 BodyFaultKind::Corrupt => {

@@ -1,10 +1,13 @@
 //! Layers that the server keeps for all its clients: a registry sends each once, and private ones each time.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Instant};
 
-use docxy_tests::docxy::{Launch, Server};
+use docxy_tests::{
+    docxy::{Launch, Server},
+    process::PROCESS_TIMEOUT,
+};
 use http::StatusCode;
-use hub_stand_in::Blob;
+use hub_stand_in::{Blob, Fault, Rule};
 use tokio::task::block_in_place;
 
 use super::{MIB, is_on_disk};
@@ -73,4 +76,30 @@ async fn private_layers_are_not_on_the_servers_disk() {
     block_in_place(|| server.stop()).unwrap();
     assert!(is_on_disk(&cache, &bytes(&public)[1000..1064]));
     assert!(!is_on_disk(&cache, &content[1000..1064]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_on_the_servers_disk_are_refused_and_thrown_away() {
+    let testbed = &mut keeping_server().await;
+    // More than the server is ahead of an engine.
+    let (blob, path) = testbed.with_blob(4, 24 * MIB);
+    let content = bytes(&blob);
+    testbed.hub.faults().arm(Rule::once(Fault::CorruptAt { byte: MIB }));
+    // A part with the wrong byte is kept: only the digest of the whole shows it.
+    let mut raw = RawConnection::get(testbed.client.address(), &path, &[]).await;
+    raw.read_body(3 << 20).await;
+    drop(raw);
+    testbed.exchanges_with_server();
+    assert!(testbed.hub.faults().armed().is_empty());
+    let other = client(&invite(&mut testbed.server, "other"), &[]);
+    let began = Instant::now();
+    loop {
+        let response = HttpClient::at(other.address()).get(&path, &[]).await;
+        if response.whole {
+            assert!(response.body == content, "the wrong byte looks right");
+            break;
+        }
+        // The server compares the digest behind its readers.
+        assert!(began.elapsed() < PROCESS_TIMEOUT, "the wrong bytes stay");
+    }
 }
