@@ -4,6 +4,7 @@
 
 use super::Gateway;
 use crate::pulls::{Event, Outcome, Pull};
+use docxy_host::logging::spans::PullSpan;
 use docxy_protocol::text::clean;
 use indicatif::{HumanBytes, HumanDuration};
 use std::convert::Infallible;
@@ -41,6 +42,16 @@ impl Gateway {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (trace_id, image, reason) = (pull.trace, &pull.image, pull.failure.as_ref());
         let (crossed, cached, interruptions) = (pull.from_tunnel, pull.from_cache, pull.interruptions);
+        let failure = (*outcome == Outcome::Failed).then(|| reason.map_or("", |reason| reason.as_str()));
+        let span = PullSpan {
+            trace: trace_id,
+            image,
+            began: pull.began.wall.into(),
+            took,
+            bytes: crossed + cached,
+            failure,
+        };
+        span.record();
         let reason = reason.map(tracing::field::display);
         match outcome {
             Outcome::Done => tracing::info!(

@@ -16,6 +16,7 @@ use crate::state::{ClientList, ClientUsage, ClientWatch, Usage};
 use crate::streams::{ExchangeSegments, FairQueue, OpenStreams, ResponseStream, SegmentStreams};
 use bytes::Bytes;
 use docxy_host::logging::rate_limit::LogLimits;
+use docxy_host::logging::spans;
 use docxy_host::metrics::BUSY_BYTES_MIN;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{
@@ -391,6 +392,7 @@ async fn run_exchange(
         repository = repository.map(tracing::field::display),
         trace_id = request.trace.is_some().then(|| tracing::field::display(request.trace)),
     );
+    spans::join(&span, request.trace);
     async {
         let ConnectionContext { name, admission, queue, budget, congestion, shared, .. } = client;
         let (sent, is_in_background) = (AtomicU64::new(0), request.is_in_background());
