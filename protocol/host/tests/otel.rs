@@ -1,7 +1,6 @@
 //! What a collector gets. `cargo test -p docxy-host --features otel --test otel`
 
 #![cfg(feature = "otel")]
-#![expect(missing_docs, reason = "a test")]
 
 use docxy_host::logging::{self, Filter, spans};
 use docxy_protocol::request::TraceId;
