@@ -4,6 +4,7 @@
 
 use super::Gateway;
 use crate::pulls::{Event, Outcome, Pull};
+use docxy_host::logging::spans::PullSpan;
 use docxy_protocol::text::clean;
 use indicatif::{HumanBytes, HumanDuration};
 use std::convert::Infallible;
@@ -41,6 +42,16 @@ impl Gateway {
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (trace_id, image, reason) = (pull.trace, &pull.image, pull.failure.as_ref());
         let (crossed, cached, interruptions) = (pull.from_tunnel, pull.from_cache, pull.interruptions);
+        let failure = (*outcome == Outcome::Failed).then(|| reason.map_or("", |reason| reason.as_str()));
+        let span = PullSpan {
+            trace: trace_id,
+            image,
+            began: pull.began.wall.into(),
+            took,
+            bytes: crossed + cached,
+            failure,
+        };
+        span.record();
         let reason = reason.map(tracing::field::display);
         match outcome {
             Outcome::Done => tracing::info!(
@@ -49,7 +60,7 @@ impl Gateway {
             ),
             Outcome::Stopped => tracing::info!(
                 target: TARGET, event = "pull_stop", %trace_id, image, ms, crossed, cached, interruptions,
-                "pull {image} was stopped by its engine after {}: {}", describe_time(took), describe_bytes(pull, took)
+                "pull {image} was stopped by its engine after {}: {}", describe_time(took), describe_rate(pull, took)
             ),
             Outcome::Failed => tracing::warn!(
                 target: TARGET, event = "pull_failure", %trace_id, image, ms, crossed, cached, interruptions, reason,
@@ -77,18 +88,23 @@ fn log_begin(pull: &Pull) {
     );
 }
 
-/// `12.0 MiB at 3.50 MiB/s, 1.00 MiB cached, resumed 2 times`.
-fn describe_bytes(pull: &Pull, took: Duration) -> String {
+/// `12.0 MiB at 3.50 MiB/s`.
+fn describe_rate(pull: &Pull, took: Duration) -> String {
     let bytes = pull.from_tunnel + pull.from_cache;
     let rate = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
-    let mut text = format!("{} at {}/s", short(bytes), short(rate));
+    format!("{} at {}/s", short(bytes), short(rate))
+}
+
+/// `12.0 MiB at 3.50 MiB/s, 1.00 MiB cached, 2 resumes`.
+fn describe_bytes(pull: &Pull, took: Duration) -> String {
+    let mut text = describe_rate(pull, took);
     if pull.from_cache > 0 {
         text += &format!(", {} cached", short(pull.from_cache));
     }
     match pull.interruptions {
         0 => {}
-        1 => text += ", resumed once",
-        times => text += &format!(", resumed {times} times"),
+        1 => text += ", 1 resume",
+        times => text += &format!(", {times} resumes"),
     }
     text
 }

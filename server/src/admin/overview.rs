@@ -94,6 +94,7 @@ fn registries(operated: &Operated) -> Value {
             "requests": requests,
             "failed": failed.map(|(_, count)| count).sum::<u64>(),
             "retries": registry.counts.retries().values().sum::<u64>(),
+            "refusals": registry.counts.refusals(Timestamp::now()),
             "quota": quota.map(|(quota, times)| json!({
                 "remaining": quota.remaining,
                 "limit": quota.limit,

@@ -2,6 +2,7 @@
 //! Must never depend on the client's page.
 
 use anyhow::Result;
+use hub_stand_in::{Fault, Rule, Site};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -24,7 +25,10 @@ pub(crate) fn full_status() -> Value {
         json!({ "name": name, "invited": at, "revoked": revoked, "last_seen": at, "sent": 734_003_200_u64,
             "received": 12_000_000, "sessions": sessions })
     };
-    let registry = |name: &str, quota: Value| json!({ "name": name, "requests": 1200, "failed": 3, "retries": 5, "quota": quota });
+    let registry = |name: &str, quota: Value, refusals: Value| {
+        json!({ "name": name, "requests": 1200, "failed": 3, "retries": 5,
+        "quota": quota, "refusals": refusals })
+    };
     json!({
         "access": "operator", "version": "0.3.0", "now": "2026-01-03T00:00:00Z", "since": at, "memory_bytes": 73_400_320,
         "load": { "draining": false, "exchanges": 12, "waiting": 3 },
@@ -32,6 +36,8 @@ pub(crate) fn full_status() -> Value {
             "exchanges": { "manifest": { "answered": 1034, "failed": 5 }, "blob": { "answered": 4034, "failed": 15 } } },
         "clients_connected": 2, "bytes_per_second": 5_400_000,
         "cache": [{ "kind": "manifests", "count": 481, "bytes": 4_100_000, "limit": 268_435_456 }],
+        "layer_cache": { "blobs": 93, "bytes": 41_000_000_000_u64, "bytes_max": 53_687_091_200_u64,
+            "paused": "the disk is full (/var/cache/docxy-server)" },
         "clients": [
             client("laptop", None, &[session("203.0.113.5:50312", "quic"), session("[2001:db8::7]:41022", "tcp")]),
             client("a-rather-long-name-of-a-build-machine-in-another-office", None, &[session("198.51.100.7:443", "tcp")]),
@@ -39,8 +45,8 @@ pub(crate) fn full_status() -> Value {
             client("old", Some(at), &[]),
         ],
         "registries": [
-            registry("docker.io", json!({ "remaining": 76, "limit": 100, "window_seconds": 21_600, "source": "203.0.113.5", "at": at, "resets_at": null })),
-            registry("ghcr.io", Value::Null),
+            registry("docker.io", json!({ "remaining": 76, "limit": 100, "window_seconds": 21_600, "source": "203.0.113.5", "at": at, "resets_at": null }), Value::Null),
+            registry("ghcr.io", Value::Null, json!({ "count": 12, "first": at, "last": at })),
         ],
         "failures": [{ "at": at, "reason": "registry: docker.io answers 503 Service Unavailable to three tries" }],
     })
@@ -73,6 +79,12 @@ async fn the_operator_uses_it_by_keyboard_alone() -> Result<()> {
         browser.press("Enter").await?;
         browser.wait_for(seen).await?;
     }
+    // A registry that refuses, and says nothing of a quota.
+    let refused = Fault::Status { site: Site::Registry, status: 429, retry_after: None };
+    testbed.hub.faults().arm(Rule::always(refused));
+    testbed.pull("team/app").await?.unwrap_err();
+    let shown = "document.querySelector('#registries [data-key=\"docker.io\"]').innerText";
+    browser.wait_for(&format!("/limits requests[^]*429 Too Many Requests: \\d+×/.test({shown})")).await?;
     browser.tab_to("#name").await?;
     browser.type_text("phone").await?;
     browser.press("Enter").await?;

@@ -53,7 +53,7 @@ fn hostile(random: &mut impl Rng) -> String {
 
 /// Puts hostile texts in place of all texts but those that the programs choose from a list.
 fn spoil(value: &mut Value, key: &str, random: &mut impl Rng) {
-    const CHOSEN: [&str; 14] = [
+    const CHOSEN: [&str; 16] = [
         "state",
         "outcome",
         "advice",
@@ -68,6 +68,8 @@ fn spoil(value: &mut Value, key: &str, random: &mut impl Rng) {
         "invited",
         "access",
         "kind",
+        "first",
+        "last",
     ];
     match value {
         Value::String(text) if !CHOSEN.contains(&key) => *text = hostile(random),
@@ -119,7 +121,12 @@ async fn hostile_texts_stay_texts() -> Result<()> {
         "/engines/0/setup",
     ];
     assert_texts_stay_texts(&testbed.url(), full_snapshot(), &shown).await?;
-    let shown =
-        ["/clients/0/name", "/clients/0/sessions/0/address", "/registries/0/name", "/failures/0/reason"];
+    let shown = [
+        "/clients/0/name",
+        "/clients/0/sessions/0/address",
+        "/registries/0/name",
+        "/failures/0/reason",
+        "/layer_cache/paused",
+    ];
     assert_texts_stay_texts(&testbed.admin_url(), full_status(), &shown).await
 }

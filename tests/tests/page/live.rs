@@ -97,6 +97,21 @@ async fn the_page_is_used_by_keyboard_alone() -> Result<()> {
     browser.press(" ").await?;
     browser.wait_for(&is_copied).await?;
 
+    // Another server.
+    let second = block_in_place(|| testbed.join_second())?;
+    let name = second.address().to_string();
+    let row = format!("document.querySelector('#servers [data-key=\"{name}\"]')");
+    browser.wait_for(&format!("{row}?.querySelector('button').hidden === false")).await?;
+    assert_ne!(testbed.client.health()?["server_name"], name);
+    browser.tab_to(&format!("[data-prefer='{name}']")).await?;
+    browser.press("Enter").await?;
+    browser.wait_for(&format!("{row}.innerText.includes('in use · your choice')")).await?;
+    browser.wait_for(&format!("document.querySelector('#line-title').textContent === '{name}'")).await?;
+    assert_eq!(testbed.client.health()?["server_name"], name);
+    browser.tab_to("#any-server").await?;
+    browser.press("Enter").await?;
+    browser.wait_for("document.querySelector('#any-server').hidden").await?;
+
     browser.open(&testbed.url(), LAPTOP).await?;
     browser.tab_to("[data-language=zh]").await?;
     browser.press("Enter").await?;

@@ -1,5 +1,6 @@
 //! `docxy-client status`: what the running client does, once, or redrawn in place.
 
+mod changes;
 mod signal;
 pub(super) mod standing;
 mod view;
@@ -11,10 +12,12 @@ use crate::gateway::LineState;
 use crate::local_api::socket_candidates;
 use crate::settings::{Flags, ServingFlags, listen};
 use crate::status::{NotRunning, Snapshot, read};
+use changes::Changes;
 use clap::Args;
 use console::{Term, truncate_str};
 use docxy_host::net::listen_address::ListenAddress;
 use docxy_host::process::terminal::print;
+use jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
 use view::{Drawn, lines};
@@ -30,8 +33,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[command(after_help = "Example:\n  docxy-client status\n  docxy-client status --watch\n  \
     docxy-client status --json | jq '.pulls[].image'")]
 pub(super) struct StatusArguments {
-    /// Look again each second, until it is interrupted. On a terminal it is redrawn in place; else what has changed is
-    /// printed again
+    /// Look again each second, until it is interrupted. A terminal is redrawn in place. A pipe or a file gets a line for
+    /// each thing that happens, which begins with its time: the tunnel or a server changes, a pull begins, has a further
+    /// tenth, waits or ends, the quota changes, something fails
     #[arg(long, short)]
     watch: bool,
     /// Print JSON, for programs: with --watch one document a line
@@ -69,21 +73,28 @@ pub(super) fn status(arguments: StatusArguments, flags: Flags) -> Result<(), Com
 fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Result<(), CommandError> {
     let terminal = Term::stdout();
     let drawn = (terminal.is_term() && !json).then(Drawn::of_environment);
-    let (mut screen, mut last) = (Screen::default(), String::new());
+    let (mut screen, mut changes, mut last) = (Screen::default(), Changes::default(), String::new());
     loop {
-        let text = match look() {
-            Ok(snapshot) if json => as_json(&snapshot, false),
-            Ok(snapshot) => joined(&lines(&snapshot, drawn)),
-            Err(error) if json => format!("{}\n", json!({ "error": error.to_string() })),
-            Err(error) => format!("{error}\n"),
+        let snapshot = look();
+        let text = if json {
+            let text = match &snapshot {
+                Ok(snapshot) => as_json(snapshot, false),
+                Err(error) => format!("{}\n", json!({ "error": error.to_string() })),
+            };
+            let is_new = last != text;
+            last.clone_from(&text);
+            if is_new { text } else { String::new() }
+        } else if drawn.is_some() {
+            let lines = snapshot.map_or_else(|error| vec![error.to_string()], |shown| lines(&shown, drawn));
+            screen.redrawn(&joined(&lines), terminal.size())
+        } else {
+            let now = Timestamp::now();
+            joined(&match &snapshot {
+                Ok(snapshot) => changes.lines(snapshot, now),
+                Err(error) => changes.error(&error.to_string(), now),
+            })
         };
-        let printed = match drawn {
-            Some(_) => print(&screen.redrawn(&text, terminal.size())),
-            None if text == last => Ok(()),
-            None => print(&text),
-        };
-        printed.map_err(CommandError::Output)?;
-        last = text;
+        print(&text).map_err(CommandError::Output)?;
         std::thread::sleep(INTERVAL);
     }
 }

@@ -70,7 +70,11 @@ pub(super) fn lines(snapshot: &Snapshot, drawn: Option<Drawn>) -> Vec<String> {
     section(
         &mut lines,
         "finished",
-        snapshot.finished.iter().take(FINISHED_SHOWN_MAX).map(|pull| finished(pull, now)),
+        snapshot
+            .finished
+            .iter()
+            .take(FINISHED_SHOWN_MAX)
+            .map(|pull| format!("{}, {} ago", finished(pull), ago(pull.at, now))),
     );
     section(&mut lines, "quota", snapshot.quota.iter().map(|limit| quota(limit, now)));
     section(&mut lines, "kept on disk", snapshot.cache.iter().map(cache));
@@ -78,7 +82,10 @@ pub(super) fn lines(snapshot: &Snapshot, drawn: Option<Drawn>) -> Vec<String> {
     section(
         &mut lines,
         "errors",
-        snapshot.errors.iter().take(ERRORS_SHOWN_MAX).map(|error| error_line(error, now)),
+        snapshot.errors.iter().take(ERRORS_SHOWN_MAX).map(|error| {
+            let times = if error.count > 1 { format!(", {} times", error.count) } else { String::new() };
+            error_line(error, &format!(" ({} ago{times})", ago(error.at, now)))
+        }),
     );
     if let Some(engines) = &snapshot.engines {
         let engine = engines.iter().map(|engine| match (&engine.problem, engine.is_set_up) {
@@ -99,7 +106,7 @@ fn section(lines: &mut Vec<String>, name: &str, more: impl Iterator<Item = Strin
     }
 }
 
-fn line(snapshot: &Snapshot, now: Timestamp) -> String {
+pub(super) fn line(snapshot: &Snapshot, now: Timestamp) -> String {
     let state = &snapshot.line;
     let server = state.server_name.as_deref().unwrap_or("no server");
     let since = state.since.map_or(String::new(), |since| format!(" for {}", ago(since, now)));
@@ -117,7 +124,7 @@ fn line(snapshot: &Snapshot, now: Timestamp) -> String {
     }
 }
 
-fn cache(cache: &CacheReport) -> String {
+pub(super) fn cache(cache: &CacheReport) -> String {
     let CacheReport { bytes, limit, problem } = cache;
     match problem {
         // It says that nothing is kept, and why.
@@ -127,6 +134,13 @@ fn cache(cache: &CacheReport) -> String {
 }
 
 fn pull_lines(pull: &PullReport, drawn: Option<Drawn>, now: Timestamp) -> Vec<String> {
+    let title = title(&pull.image, pull.engine.as_deref(), pull.platform.as_deref());
+    let more = [progress(pull, drawn)].into_iter().chain(wait(pull, now)).map(|line| format!("  {line}"));
+    [title].into_iter().chain(more).collect()
+}
+
+/// How far a pull is.
+pub(super) fn progress(pull: &PullReport, drawn: Option<Drawn>) -> String {
     let done = pull.layers.iter().filter(|layer| layer.state == LayerState::Done).count();
     let mut text = BinaryBytes(pull.bytes).to_string();
     if let Some(length) = pull.length {
@@ -139,38 +153,43 @@ fn pull_lines(pull: &PullReport, drawn: Option<Drawn>, now: Timestamp) -> Vec<St
     if let Some(left) = pull.seconds_left.filter(|left| *left > 0) {
         text += &format!(", {} left", HumanDuration(Duration::from_secs(left)));
     }
-    let mut lines =
-        vec![title(&pull.image, pull.engine.as_deref(), pull.platform.as_deref()), format!("  {text}")];
-    if let Some(waits_for) = pull.waits_for {
-        let what = match waits_for {
-            WaitsFor::Tunnel => "the tunnel",
-            WaitsFor::Permit => "other requests to end",
-            WaitsFor::Server => "the server",
-        };
-        let since = pull.waits_since.map_or(String::new(), |since| format!(" for {}", ago(since, now)));
-        let reason = pull.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-        lines.push(format!("  it has waited{since} for {what}{reason}"));
-    } else if let Some(reason) = &pull.reason {
-        lines.push(format!("  {reason}"));
-    }
-    lines
+    text
 }
 
-fn finished(pull: &Finished, now: Timestamp) -> String {
+/// What a pull waits for, or what has failed.
+pub(super) fn wait(pull: &PullReport, now: Timestamp) -> Option<String> {
+    let Some(waits_for) = pull.waits_for else { return pull.reason.as_ref().map(ToString::to_string) };
+    let what = match waits_for {
+        WaitsFor::Tunnel => "the tunnel",
+        WaitsFor::Permit => "other requests to end",
+        WaitsFor::Server => "the server",
+    };
+    let since = pull.waits_since.map_or(String::new(), |since| format!(" for {}", ago(since, now)));
+    let reason = pull.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    Some(format!("it has waited{since} for {what}{reason}"))
+}
+
+pub(super) fn finished(pull: &Finished) -> String {
     let title = title(&pull.image, pull.engine.as_deref(), pull.platform.as_deref());
     let took = Duration::from_millis(pull.milliseconds).as_secs_f64();
     let (tunnel, cache) = (BinaryBytes(pull.from_tunnel), BinaryBytes(pull.from_cache));
+    let neighbour = match pull.from_neighbour {
+        0 => String::new(),
+        bytes => format!(" and {} from a neighbour", BinaryBytes(bytes)),
+    };
     let how = match (pull.outcome, &pull.reason) {
-        (Outcome::Done, _) => format!("{tunnel} by the tunnel and {cache} from here in {took:.1} s"),
+        (Outcome::Done, _) => {
+            format!("{tunnel} by the tunnel and {cache} from here{neighbour} in {took:.1} s")
+        }
         (Outcome::Stopped, _) => "the engine stopped it".to_owned(),
         (Outcome::Failed, reason) => {
             format!("failed: {}", reason.as_ref().map_or("", |reason| reason.as_str()))
         }
     };
-    format!("{title}: {how}, {} ago", ago(pull.at, now))
+    format!("{title}: {how}")
 }
 
-fn quota(reported: &ReportedLimit, now: Timestamp) -> String {
+pub(super) fn quota(reported: &ReportedLimit, now: Timestamp) -> String {
     let ReportedLimit { registry, source, limit, remaining, window, at, resets_at } = reported;
     let source = source.as_ref().map_or(String::new(), |source| format!(" ({source})"));
     let left = match (remaining, limit) {
@@ -192,7 +211,7 @@ fn quota(reported: &ReportedLimit, now: Timestamp) -> String {
     format!("{registry}{source}: {left}; {when}")
 }
 
-fn server_line(server: &ServerReport, now: Timestamp) -> String {
+pub(super) fn server_line(server: &ServerReport, now: Timestamp) -> String {
     let mut text = format!("{}: {}", server.server, server.state);
     if let Some(since) = server.since.filter(|_| server.state != LineState::Up) {
         text += &format!(" for {}", ago(since, now));
@@ -213,13 +232,13 @@ fn server_line(server: &ServerReport, now: Timestamp) -> String {
     }
 }
 
-fn error_line(error: &RecentError, now: Timestamp) -> String {
-    let times = if error.count > 1 { format!(", {} times", error.count) } else { String::new() };
+/// The error, with `when` before the advice.
+pub(super) fn error_line(error: &RecentError, when: &str) -> String {
     let image = error.image.as_ref().map_or(String::new(), |image| format!("{image}: "));
-    format!("{image}{} ({} ago{times}): {}", error.text, ago(error.at, now), error.advice.text())
+    format!("{image}{}{when}: {}", error.text, error.advice.text())
 }
 
-fn title(image: &str, engine: Option<&str>, platform: Option<&str>) -> String {
+pub(super) fn title(image: &str, engine: Option<&str>, platform: Option<&str>) -> String {
     let more: Vec<_> = [platform, engine].into_iter().flatten().collect();
     if more.is_empty() { image.to_owned() } else { format!("{image} ({})", more.join(", ")) }
 }

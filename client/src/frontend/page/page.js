@@ -68,10 +68,11 @@ function render() {
 }
 
 function renderLine(line) {
-  const state = say(line.tunnel);
-  pill(byId("state"), state, view.LOOKS[line.tunnel]);
   const server = line.server_name;
-  setText(byId("line-title"), server ? say("lineTo", { state, server }) : say("noLink"));
+  const state = say(server ? line.tunnel : "noServer");
+  pill(byId("state"), state, server ? view.LOOKS[line.tunnel] : "warn");
+  const isUp = line.tunnel === "up";
+  setText(byId("line-title"), server ? (isUp ? server : say("lineTo", { state, server })) : say("noLink"));
   const notes = [line.reason, line.leg_reason, line.proxy && say("lineProxy", { proxy: line.proxy })];
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
   facts(byId("line-facts"), [

@@ -7,14 +7,14 @@ import { COMMANDS } from "./words.js";
 // docker.io/library/ is less than what follows.
 function imageName(image) {
   const cut = image.lastIndexOf("/") + 1;
-  return [make("span", "where", image.slice(0, cut)), image.slice(cut)];
+  return [make("span", "where", image.slice(0, cut)), make("wbr"), image.slice(cut)];
 }
 
 export function pulls(items) {
   fill(byId("pulls"), items, (pull) => pull.id, (pull) => {
     const title = make("h3", "", ...imageName(pull.image));
     const item = make("li", "card pull",
-      make("header", "", title, named("engine", "span", "tag"), named("platform", "span", "tag")),
+      make("header", "", title, make("div", "tags", named("engine", "span", "tag"), named("platform", "span", "tag"))),
       make("div", "", named("bar", "progress")),
       make("p", "sums", named("percent", "strong"), named("sums", "span"), named("rate", "span"), named("left", "span")),
       named("waits", "p", "waits"),
@@ -49,8 +49,9 @@ function waits(element, pull) {
   const what = { tunnel: "waitsTunnel", permit: "waitsPermit", server: "waitsServer" }[pull.waits_for];
   // Each request waits for a moment.
   const time = pull.waits_since ? ago(pull.waits_since) : 0;
-  const words = what && (time >= 2 || pull.reason) ? [say(what), say("waitsSince", { time: duration(Math.floor(time)) })] : [];
-  const text = [words.join(" "), pull.reason].filter(Boolean).join(": ");
+  const words = what && (time >= 2 || pull.reason) && say("waitsSince", { what: say(what), time: duration(Math.floor(time)) });
+  const { reason } = pull;
+  const text = words && reason ? say("because", { words, reason }) : words || reason || "";
   setText(element, text);
   setClass(element, what ? "waits" : "waits bad");
   show(element, text !== "");
@@ -73,7 +74,7 @@ export function finished(items) {
     setText(forget, "✕");
     forget.dataset.forget = pull.id;
     return make("li", "row", make("h3", "", ...imageName(pull.image)),
-      make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("how", "p", "wide small"));
+      make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("reason", "p", "wide small bad"), named("how", "p", "wide small"));
   }, (item, pull) => {
     const [word, look] = { done: ["outcomeDone", "good"], failed: ["outcomeFailed", "bad"], stopped: ["outcomeStopped", ""] }[pull.outcome];
     pill(part(item, "outcome"), say(word), look);
@@ -88,8 +89,10 @@ export function finished(items) {
       say("took", { time: duration(pull.milliseconds / 1000) }),
       all > 0 && say("layers", { done, all }),
       pull.interruptions > 0 && say("resumed", { n: pull.interruptions }),
-      pull.engine, pull.platform, pull.reason,
+      pull.engine, pull.platform,
     ];
+    setText(part(item, "reason"), pull.reason ?? "");
+    show(part(item, "reason"), Boolean(pull.reason));
     setText(part(item, "how"), how.filter(Boolean).join(" · "));
   });
 }
@@ -102,7 +105,9 @@ export function errors(items) {
     const times = error.count > 1 ? ` · ${say("times", { n: error.count })}` : "";
     setText(part(item, "when"), since(error.at) + times);
     setText(part(item, "advice"), say(`advice_${error.advice}`));
-    const text = COMMANDS[error.advice];
+    // Only a name that means nothing else to a shell.
+    const registry = /^[\w.:-]+(?=\/)/.exec(error.image ?? "")?.[0] ?? "REGISTRY";
+    const text = COMMANDS[error.advice]?.replace("REGISTRY", () => registry);
     show(part(item, "command"), Boolean(text));
     if (text) command(part(item, "command"), text);
   });

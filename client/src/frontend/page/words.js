@@ -2,7 +2,7 @@
 
 export const WORDS = {
   en: {
-    graph: "Arriving, last ten minutes", ago10: "10 min ago", ago5: "5 min", now: "now",
+    graph: "Arriving, last ten minutes", ago10: "10 min ago", ago5: "5 min ago", now: "now",
     pulls: "Pulls in flight", pullsEmpty: "Nothing is being pulled. Pull an image, and watch it here:",
     finished: "Finished", forget: "Forget all", forgetOne: "Forget {image}", errors: "Errors, and what to do",
     servers: "Servers", anyServer: "Let Docxy choose", serversEmpty: "No link is joined. With the line that docxy-server invite printed:",
@@ -12,12 +12,12 @@ export const WORDS = {
     pruned: "Removed {size}, layers: {n}", prunedNone: "There was none",
     setup: "Set up your engines", setupHint: "Each line is for a terminal on this machine. Afterwards, plain names such as alpine come through Docxy.",
     lost: "docxy-client does not answer any more. This page goes on when it is back.", full: "Too many pages show this. Close some; this one tries again.",
-    lineTo: "{state}: {server}", lineProxy: "through the proxy {proxy}", noLink: "No server yet: join a link",
+    lineTo: "{state}: {server}", lineProxy: "through the proxy {proxy}", noServer: "No server", noLink: "No server yet",
     rate: "Rate now", roundTrip: "Round trip", loss: "Lost", since: "In this state", leg: "Leg",
     up: "Connected", suspected: "Not answering", connecting: "Connecting", down: "Reconnecting", refused: "Refused", spare: "Spare", draining: "shuts down",
     graphLabel: "Bytes arriving each second, last ten minutes: now {now}, at most {most}", most: "at most {most}",
     sums: "{bytes} of {length}", left: "{time} left", layers: "{done} of {all} layers", resolving: "asking for the manifest",
-    waitsTunnel: "Waits for the tunnel", waitsPermit: "Waits for other requests to end", waitsServer: "Waits for the server", waitsSince: "for {time}",
+    waitsTunnel: "Waits for the tunnel", waitsPermit: "Waits for other requests to end", waitsServer: "Waits for the server", waitsSince: "{what} for {time}", because: "{words}: {reason}",
     pending: "not requested", running: "arriving", stopped: "stopped", done: "done", layerLabel: "Layer {id}: {state}",
     began: "Pull began: {image}", ended: "Pull finished: {image}", failedNews: "Pull failed: {image}",
     outcomeDone: "done", outcomeFailed: "failed", outcomeStopped: "stopped",
@@ -33,7 +33,7 @@ export const WORDS = {
     advice_pull_again: "Pull again.",
   },
   zh: {
-    graph: "最近十分钟的接收速率", ago10: "10 分钟前", ago5: "5 分钟", now: "现在",
+    graph: "最近十分钟的接收速率", ago10: "10 分钟前", ago5: "5 分钟前", now: "现在",
     pulls: "正在拉取", pullsEmpty: "目前没有拉取任务。拉取一个镜像，就能在这里看到进度：",
     finished: "已结束", forget: "全部清除", forgetOne: "清除 {image}", errors: "错误与处理办法",
     servers: "服务器", anyServer: "由 Docxy 选择", serversEmpty: "尚未加入任何链接。请使用 docxy-server invite 输出的那一行：",
@@ -43,12 +43,12 @@ export const WORDS = {
     pruned: "已清理 {size}（{n} 层）", prunedNone: "没有可清理的层",
     setup: "配置容器引擎", setupHint: "每一行都在本机终端中运行。之后，alpine 这样的普通名称就会经由 Docxy 拉取。",
     lost: "docxy-client 没有响应。它恢复后，本页会自动继续。", full: "打开的状态页太多。请关闭一些；本页会自动重试。",
-    lineTo: "{state}：{server}", lineProxy: "经过代理 {proxy}", noLink: "还没有服务器：请先加入链接",
+    lineTo: "{state}：{server}", lineProxy: "经过代理 {proxy}", noServer: "没有服务器", noLink: "还没有服务器",
     rate: "当前速率", roundTrip: "往返时间", loss: "丢包率", since: "已持续", leg: "传输方式",
     up: "已连接", suspected: "无响应", connecting: "正在连接", down: "正在重连", refused: "被拒绝", spare: "备用", draining: "正在关闭",
     graphLabel: "最近十分钟每秒接收的字节数：现在 {now}，最高 {most}", most: "最高 {most}",
     sums: "{bytes} / {length}", left: "还需 {time}", layers: "{all} 层中已完成 {done} 层", resolving: "正在获取清单",
-    waitsTunnel: "正在等待隧道", waitsPermit: "正在等待其他请求结束", waitsServer: "正在等待服务器", waitsSince: "已等待 {time}",
+    waitsTunnel: "正在等待隧道", waitsPermit: "正在等待其他请求结束", waitsServer: "正在等待服务器", waitsSince: "{what}，已等待 {time}", because: "{words}：{reason}",
     pending: "未请求", running: "接收中", stopped: "已中断", done: "完成", layerLabel: "层 {id}：{state}",
     began: "开始拉取：{image}", ended: "拉取完成：{image}", failedNews: "拉取失败：{image}",
     outcomeDone: "完成", outcomeFailed: "失败", outcomeStopped: "已中止",
@@ -67,5 +67,5 @@ export const WORDS = {
 
 // The commands that belong to an advice.
 export const COMMANDS = {
-  doctor: "docxy-client doctor", new_link: "docxy-client join", quota: "docxy-client login", log_in: "docxy-client login REGISTRY",
+  doctor: "docxy-client doctor", new_link: "docxy-client join", quota: "docxy-client login REGISTRY", log_in: "docxy-client login REGISTRY",
 };

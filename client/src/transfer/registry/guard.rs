@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use tracing::Span;
 
 /// A running transfer. Dropping it ends the entry.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct TransferGuard {
     pub(super) entry: Arc<Entry>,
     pub(super) trace: TraceId,
     pub(super) engine: Option<&'static str>,
+    /// It ends with this.
+    pub(super) _span: Span,
 }
 
 /// What one transfer shows of another that brings its bytes.

@@ -13,6 +13,7 @@ pub(super) use guard::Waiting;
 
 use crate::counters::TransferCounters;
 use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
+use docxy_host::logging::spans;
 use docxy_host::random::random_u64;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::name::Reference;
@@ -132,8 +133,9 @@ impl TransferRegistry {
         self.0.entries.lock().insert(entry.id, Arc::clone(&entry));
         let begin = |wanted| self.0.pulls.lock().begin(entry.id, &wanted, Moment::now());
         let trace = Wanted::of(request, engine).map(begin).unwrap_or_default();
+        let span = spans::request(trace, request.operation.name(), &entry.state.lock().snapshot.image);
         self.changed();
-        TransferGuard { registry: self.clone(), entry, trace, engine }
+        TransferGuard { registry: self.clone(), entry, trace, engine, _span: span }
     }
 
     /// The transfers, oldest first.

@@ -16,6 +16,12 @@ use tracing_subscriber::registry::LookupSpan;
 /// where lines are kept, it leads to those of the other side.
 const SENTENCES: &str = "::pulls";
 
+/// Columns of such a line on a terminal, after the time and the level. With these it has 100.
+const SENTENCE_COLUMNS: usize = 85;
+
+/// The least of an image's name that is shown.
+const IMAGE_COLUMNS_MIN: usize = 15;
+
 /// The format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, derive_more::Display, Deserialize)]
 #[serde(try_from = "String")]
@@ -79,8 +85,11 @@ where
         if metadata.target().ends_with(SENTENCES) {
             let mut sentence = Sentence::default();
             event.record(&mut sentence);
+            if self.is_terminal {
+                return writeln!(writer, "{}", sentence.fitted());
+            }
             write!(writer, "{}", sentence.message)?;
-            if !self.is_terminal && !sentence.message.contains(&sentence.trace_id) {
+            if !sentence.message.contains(&sentence.trace_id) {
                 write!(writer, " trace_id={}", sentence.trace_id)?;
             }
             return writeln!(writer);
@@ -111,14 +120,39 @@ const fn colour(level: Level) -> Option<u8> {
     }
 }
 
-/// The message of an event and its trace id, without its other fields.
+/// The message of an event, and the fields that matter for its line.
 #[derive(Default)]
 struct Sentence {
     message: String,
     trace_id: String,
+    image: String,
+}
+
+impl Sentence {
+    /// The message, with as much of the image's name, from its end, as there is room for.
+    fn fitted(&self) -> String {
+        let Self { message, image, .. } = self;
+        let (columns, excess) =
+            (image.chars().count(), message.chars().count().saturating_sub(SENTENCE_COLUMNS));
+        let left = columns.saturating_sub(excess).max(IMAGE_COLUMNS_MIN);
+        if excess == 0 || left >= columns {
+            return message.clone();
+        }
+        // Three of them are dots.
+        let end: String = image.chars().skip(columns - left + 3).collect();
+        // Whole parts of the name, if one fits.
+        let end = end.find('/').map_or(&*end, |slash| &end[slash..]);
+        message.replacen(image, &format!("...{end}"), 1)
+    }
 }
 
 impl Visit for Sentence {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "image" {
+            value.clone_into(&mut self.image);
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
@@ -131,6 +165,22 @@ impl Visit for Sentence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_fits_on_a_terminal() {
+        let fitted = |image: &str, rest: &str| {
+            let message = format!("pulled {image}{rest}");
+            Sentence { message, image: image.to_owned(), ..Sentence::default() }.fitted()
+        };
+        let rest = " in 12.3 s: 12.0 MiB at 3.50 MiB/s, 1.00 MiB cached, 2 resumes";
+        let line = fitted("docker.io/library/alpine:3.20", rest);
+        assert_eq!(line, format!("pulled .../alpine:3.20{rest}"));
+        assert!(line.len() <= SENTENCE_COLUMNS);
+        assert_eq!(fitted("docker.io/library/a:1", " in 1.0 s"), "pulled docker.io/library/a:1 in 1.0 s");
+        let long = fitted(&format!("ghcr.io/{}:1", "n".repeat(80)), " in 1.0 s");
+        assert_eq!(long.len(), SENTENCE_COLUMNS);
+        assert!(fitted("docker.io/library/app:1", &"x".repeat(90)).starts_with("pulled .../app:1x"));
+    }
 
     #[test]
     fn a_format_has_its_name() {

@@ -12,8 +12,11 @@
 mod dependencies;
 mod filter;
 mod format;
+#[cfg(feature = "otel")]
+mod otel;
 mod queue;
 pub mod rate_limit;
+pub mod spans;
 mod timestamp;
 pub mod trouble;
 mod writer;
@@ -43,7 +46,11 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// The running log. Its drop waits until the last lines are written, for at most half a second.
 #[derive(Debug)]
 #[must_use = "the last lines are lost if this is dropped before the program ends"]
-pub struct LogGuard(LogHandle);
+pub struct LogGuard {
+    handle: LogHandle,
+    #[cfg(feature = "otel")]
+    _export: Option<otel::Export>,
+}
 
 /// A handle to the log. The default one belongs to no log and does nothing.
 #[derive(Debug, Clone, Default)]
@@ -75,25 +82,34 @@ pub fn start_as(filter: &Filter, format: LogFormat) -> LogGuard {
         LogFormat::Text => layer.with_ansi(colours).event_format(TextLine { is_terminal }).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default());
+    #[cfg(feature = "otel")]
+    let (layer, _export) =
+        otel::start(|error| queue.push(format!("{} ERROR {error}\n", timestamp()).as_bytes())).unzip();
+    #[cfg(feature = "otel")]
+    let subscriber = subscriber.with(layer);
     // Fails only if there is already a log.
-    let _ =
-        tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default()).try_init();
+    let _ = subscriber.try_init();
     let panics = Arc::clone(&queue);
     std::panic::set_hook(Box::new(move |panic| panics.push(format_panic(panic).as_bytes())));
-    LogGuard(LogHandle { queue, filter: Some(handle) })
+    LogGuard {
+        handle: LogHandle { queue, filter: Some(handle) },
+        #[cfg(feature = "otel")]
+        _export,
+    }
 }
 
 impl LogGuard {
     /// A handle that changes the filter and reads the counter.
     #[must_use]
     pub fn handle(&self) -> LogHandle {
-        self.0.clone()
+        self.handle.clone()
     }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.0.queue.flush(FLUSH_TIMEOUT);
+        self.handle.queue.flush(FLUSH_TIMEOUT);
     }
 }
 

@@ -127,6 +127,6 @@ export function quota(list, items) {
     setText(part(item, "left"), all === null ? say("quotaRefuses") : say("quotaLeft", { left: left ?? "?", limit: all }));
     show(part(item, "bar").parentElement, all !== null && left !== null);
     setBar(part(item, "bar"), left, all, say("quotaLabel", { registry }), left * 10 < all && !isOld(limit) ? "low" : "");
-    setText(part(item, "when"), `${quotaTimes(limit)} · ${since(limit.at)}`);
+    setText(part(item, "when"), say("quotaAt", { when: quotaTimes(limit), since: since(limit.at) }));
   });
 }

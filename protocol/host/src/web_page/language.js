@@ -9,8 +9,8 @@ const SHARED = {
     copyFailed: "Select it and copy it by hand",
     quotaLeft: "{left} of {limit} left", quotaRefuses: "refuses for now", quotaLabel: "Pulls left at {registry}",
     quotaResets: "Allowed again at {at}, says the registry", quotaUnknown: "The registry does not say when they come back",
-    quotaBack: "A pull counts for {time} at most: all are back by {at}", quotaWindow: "In each {time}",
-    quotaOld: "Reported more than {time} ago: all are back",
+    quotaBack: "Pulls count for up to {time}: all back by {at}", quotaWindow: "In each {time}",
+    quotaOld: "Reported more than {time} ago: all are back", quotaAt: "{when} · reported {since}",
     units: { s: "{n} s", min: "{n} min", h: "{n} h", d: "{n} d" },
   },
   zh: {
@@ -19,7 +19,7 @@ const SHARED = {
     quotaLeft: "还剩 {left} / {limit} 次", quotaRefuses: "暂时拒绝", quotaLabel: "{registry} 剩余拉取次数",
     quotaResets: "仓库表示 {at} 起可再次拉取", quotaUnknown: "仓库没有说明何时恢复",
     quotaBack: "每次拉取最多占用额度 {time}：最迟 {at} 全部恢复", quotaWindow: "每 {time}",
-    quotaOld: "这是 {time}之前的数据：现已全部恢复",
+    quotaOld: "这是 {time}之前的数据：现已全部恢复", quotaAt: "{when} · {since}报告",
     units: { s: "{n} 秒", min: "{n} 分钟", h: "{n} 小时", d: "{n} 天" },
   },
 };

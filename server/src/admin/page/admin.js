@@ -34,7 +34,7 @@ function render() {
   const { version, since: begun } = status;
   setText(byId("version"), begun ? say("versionSince", { version, time: duration(Math.floor(ago(begun, time))) }) : say("version", { version }));
   view.now(status);
-  view.cache(status.cache);
+  view.cache(status.cache, status.layer_cache);
   show(byId("login"), status.access === "logged-out");
   show(byId("no-password"), status.access === "no-password");
   command(byId("no-password-try"), "docxy-server admin-password");
@@ -43,7 +43,7 @@ function render() {
   for (const id of ["clients-section", "registries-section", "failures-section"]) show(byId(id), isOperator);
   const { clients = [], registries = [], failures = [] } = status;
   view.clients(clients, time);
-  view.registries(registries);
+  view.registries(registries, time);
   view.failures(failures, time);
   if (!isOperator) show(byId("invited"), false);
 }

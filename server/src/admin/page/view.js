@@ -46,26 +46,32 @@ export function clients(items, time) {
   });
 }
 
-export function registries(items) {
-  list("registries", items, (registry) => registry.name, () => make("li", "row", named("name", "h3"), named("facts", "p", "wide small")),
+export function registries(items, time) {
+  list("registries", items, (registry) => registry.name, () => make("li", "row", named("name", "h3"), named("refuses", "span"), named("facts", "p", "wide small"), named("refusals", "p", "wide small")),
     (item, registry) => {
       setText(part(item, "name"), registry.name);
-      const { requests, failed, retries } = registry;
+      const { requests, failed, retries, refusals } = registry;
       const words = [say("requests", { n: count(requests) }), failed > 0 && say("requestsFailed", { n: count(failed) }), retries > 0 && say("requestsAgain", { n: count(retries) })];
       setText(part(item, "facts"), words.filter(Boolean).join(" · "));
+      pill(part(item, "refuses"), refusals ? say("refuses") : "", "warn");
+      show(part(item, "refusals"), Boolean(refusals));
+      if (refusals) setText(part(item, "refusals"), say("refusals", { n: count(refusals.count), first: since(refusals.first, time), last: since(refusals.last, time) }));
     });
   const limits = items.filter((registry) => registry.quota).map((registry) => ({ registry: registry.name, ...registry.quota }));
   show(byId("quota-section"), limits.length > 0);
   quota(byId("quota"), limits);
 }
 
-export function cache(items) {
-  list("cache", items, (kind) => kind.kind, () => make("li", "", named("name", "h3"), named("text", "p"), named("bar", "progress")),
-    (item, { kind, count: n, bytes: used, limit }) => {
+export function cache(items, layers) {
+  const kinds = layers ? [...items, { kind: "layers", count: layers.blobs, bytes: layers.bytes, limit: layers.bytes_max, problem: layers.paused }] : items;
+  list("cache", kinds, (kind) => kind.kind, () => make("li", "", named("name", "h3"), named("text", "p"), named("bar", "progress"), named("problem", "p", "waits bad")),
+    (item, { kind, count: n, bytes: used, limit, problem }) => {
       const name = has(kind) ? say(kind) : kind;
       setText(part(item, "name"), name);
       setText(part(item, "text"), say("cacheText", { bytes: bytes(used), limit: bytes(limit), n: count(n) }));
       setBar(part(item, "bar"), used, limit, name);
+      setText(part(item, "problem"), problem ? say("cacheProblem", { problem }) : "");
+      show(part(item, "problem"), Boolean(problem));
     });
 }
 

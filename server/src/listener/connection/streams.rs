@@ -8,6 +8,7 @@ use crate::budget::BudgetShare;
 use crate::exchange::{self, Resources};
 use crate::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use bytes::Bytes;
+use docxy_host::logging::spans;
 use docxy_protocol::congestion::Handle;
 use docxy_protocol::control::{ExchangeId, RequestHeader, StreamHeader};
 use docxy_protocol::limits::{ECHO_BYTES_MAX, ECHO_TIMEOUT, STREAM_HEADER_TIMEOUT};
@@ -116,6 +117,7 @@ async fn run_exchange(
         repository = repository.map(tracing::field::display),
         trace_id = request.trace.is_some().then(|| tracing::field::display(request.trace)),
     );
+    spans::join(&span, request.trace);
     async {
         let ConnectionContext { name, admission, queue, budget, congestion, shared, .. } = client;
         let (sent, is_in_background) = (AtomicU64::new(0), request.is_in_background());

@@ -55,15 +55,15 @@ fn value(text: &str, start: &str) -> f64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-fn run_tool(arguments: &[&Path], input: Option<&Path>) {
+fn run_tool(does: [&str; 2], file: Option<&Path>, input: Option<&Path>) {
     let mut command = Command::new("promtool");
-    command.arg("check").args(arguments);
+    command.args(does).args(file);
     if let Some(input) = input {
         command.stdin(File::open(input).unwrap());
     }
     let finished = block_in_place(|| run(command, PROCESS_TIMEOUT)).unwrap();
     let output = format!("{finished:?}");
-    finished.succeeded().unwrap_or_else(|error| panic!("promtool {arguments:?}: {error:#}: {output}"));
+    finished.succeeded().unwrap_or_else(|error| panic!("promtool {does:?}: {error:#}: {output}"));
 }
 
 /// Starts Prometheus, which scrapes these addresses each second.
@@ -180,10 +180,21 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
     for (name, text) in [("client", &client), ("server", &server)] {
         let file = dir.path().join(name);
         fs::write(&file, text).unwrap();
-        run_tool(&[Path::new("metrics")], Some(&file));
+        run_tool(["check", "metrics"], None, Some(&file));
     }
-    run_tool(&[Path::new("rules"), &deployed("rules.yaml")], None);
-    run_tool(&[Path::new("config"), &deployed("prometheus.yaml")], None);
+    let (rules, config) = (deployed("rules.yaml"), deployed("prometheus.yaml"));
+    run_tool(["check", "rules"], Some(&rules), None);
+    run_tool(["check", "config"], Some(&config), None);
+    // Each rule fires where it must, and only there.
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/monitoring/rules-test.yaml");
+    run_tool(["test", "rules"], Some(&cases), None);
+    let (rules, cases) = (fs::read_to_string(rules).unwrap(), fs::read_to_string(cases).unwrap());
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(
+            cases.contains(&format!("alertname: {alert}\n        exp_alerts:")),
+            "{alert} is never fired"
+        );
+    }
     let targets = [testbed.client.address(), admin.address()];
     let (_process, prometheus) = block_in_place(|| prometheus(dir.path(), targets));
     let expected = ["docxy-client", "docxy-server"].map(|job| (job.to_owned(), "1".to_owned()));

@@ -1,6 +1,7 @@
 //! Client, server and stand-in on this machine's loopback, and an engine that pulls as docker does.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
@@ -25,6 +26,7 @@ pub(crate) struct Testbed {
     pub(crate) server: Server,
     pub(crate) hub: Hub,
     admin: SocketAddr,
+    config: ServerConfig,
 }
 
 impl Testbed {
@@ -50,8 +52,17 @@ impl Testbed {
             let link = server.invite("laptop")?;
             let mut client = Client::start_with(None, &link, arguments)?;
             client.wait_until_up(PROCESS_TIMEOUT)?;
-            Ok(Self { client, server, hub, admin })
+            Ok(Self { client, server, hub, admin, config })
         })
+    }
+
+    /// Joins a second server, which the client dials.
+    pub(crate) fn join_second(&self) -> Result<Server> {
+        let server = Server::start(None, IpAddr::V4(Ipv4Addr::LOCALHOST), &self.config)?;
+        let links = self.client.link_file();
+        let joined = format!("{}\n{}\n", fs::read_to_string(&links)?.trim(), server.invite("laptop")?);
+        fs::write(links, joined)?;
+        Ok(server)
     }
 
     /// The operator's page.
