@@ -46,7 +46,9 @@ impl FromStr for Filter {
         for word in &words {
             targets = match word.rsplit_once('=') {
                 None => targets.with_default(parse_level(word)?),
-                Some((module, level)) if is_module(module) => targets.with_target(module, parse_level(level)?),
+                Some((module, level)) if is_module(module) => {
+                    targets.with_target(module, parse_level(level)?)
+                }
                 Some(_) => return Err(FilterError),
             };
         }
@@ -89,8 +91,16 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Filter>().map(|filter| filter.to_string()), Ok(expected.to_owned()));
         }
-        for bad in ["inof", "warn,docxy_server", "docxy_server=loud", "docxy_server=", "info debug", "a=b=c", "[a]=info", "=info"]
-        {
+        for bad in [
+            "inof",
+            "warn,docxy_server",
+            "docxy_server=loud",
+            "docxy_server=",
+            "info debug",
+            "a=b=c",
+            "[a]=info",
+            "=info",
+        ] {
             assert_eq!(bad.parse::<Filter>(), Err(FilterError), "{bad}");
         }
     }

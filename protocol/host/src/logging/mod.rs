@@ -34,9 +34,9 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
 use timestamp::timestamp;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer as _, Registry, reload};
 
 /// Time that the end of the program waits for the last lines to be written. A reader that reads takes
