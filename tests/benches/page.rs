@@ -40,6 +40,9 @@ use crate::{
 /// Time for the pulls, or the page, to begin.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 
+/// Less than the machine can do, so that all windows have the same work.
+const RATE: &str = "down=800 Mbit/s";
+
 /// Bytes of each image, in this many layers.
 const IMAGE: (u64, u64) = (64 << 20, 4);
 
@@ -156,7 +159,7 @@ async fn measure(options: &Options) -> Result<Results> {
 
 fn start(ip: IpAddr, config: &ServerConfig) -> Result<(Server, Client)> {
     let server = Server::start(None, ip, config)?;
-    let mut client = Client::start(None, &server.invite("page")?)?;
+    let mut client = Client::start_with(None, &server.invite("page")?, &["--max-rate", RATE])?;
     client.wait_until_up(PROCESS_TIMEOUT)?;
     Ok((server, client))
 }
