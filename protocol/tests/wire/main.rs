@@ -20,8 +20,7 @@ use docxy_protocol::limits::{
     FRAME_BYTES_MAX, MANIFEST_BYTES_MAX, PREFETCH_BLOB_BYTES_MAX, SERVED_REGISTRIES_MAX,
 };
 use docxy_protocol::link::ClientSecret;
-use docxy_protocol::listing_query::ListingQuery;
-use docxy_protocol::name::{Digest, Reference, Registry};
+use docxy_protocol::name::{Digest, Registry};
 use docxy_protocol::patience::Patience;
 use docxy_protocol::prefetch::{ContentKind, LayerSegment, PrefetchHint, PrefetchItem};
 use docxy_protocol::reply::{BodyFraming, Reply, Response};

@@ -1,6 +1,6 @@
 //! Properties of all messages: they arrive as sent, and damage is found or harmless.
 
-use super::{read, request_header};
+use super::{read, request_header, token};
 use docxy_protocol::authorization::{Authorization, Login, basic};
 use docxy_protocol::congestion::{Choice, Rate};
 use docxy_protocol::control::{ControlMessage, ExchangeId, Hello, SegmentHeader, StreamHeader, Welcome};
