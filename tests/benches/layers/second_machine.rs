@@ -30,6 +30,10 @@ use crate::{bulk_source, subject::Nginx, topology::Topology};
 const REPOSITORY: &str = "bench/office";
 const LAYERS: u64 = 4;
 
+/// The second client's tunnel is slower than the network between the machines, as a line abroad is. Otherwise the client would
+/// rightly take the layers from there.
+const TUNNEL_RATE: &str = "--max-rate=down=200 Mbit/s";
+
 /// The port for engines on the second machine. The namespace is this bench's own.
 const PORT: u16 = 5080;
 const NGINX_PORT: u16 = 5090;
@@ -132,7 +136,7 @@ impl Office {
         let share = self.first.health()?["neighbours"]["shares_at"].as_str().context("shares_at")?.to_owned();
         let mut arguments = vec![KEEPING, "--share=127.0.0.1:0", "--neighbour", &share];
         if self.network == Network::Gigabit {
-            arguments = vec![KEEPING, "--share=0"];
+            arguments = vec![KEEPING, "--share=0", TUNNEL_RATE];
         }
         let mut second =
             Client::start_with(Some(second_machine), &self.server.invite("second")?, &arguments)?;
