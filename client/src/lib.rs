@@ -1,8 +1,9 @@
 //! The client of Docxy: container images for a machine that cannot reach the registries.
 //!
 //! [`command`] parses the command line and loads the [`settings`]. Then either [`frontend`] serves engines, or
-//! [`pull`] fetches an image. Both send their requests to [`gateway`], and only [`tunnel`] connects to servers. A pull
-//! beside a running client uses the gateway of that one, by [`local_api`]. Both use the accounts of [`logins`].
+//! [`images`] fetches images without one. Both send their requests to [`gateway`], with the user's [`accounts`], and only
+//! [`tunnel`] connects to servers. A pull beside a running client uses the gateway of that one, by [`local_api`]. What
+//! happens is recorded in [`status`], for the page and the commands.
 //! [`command::setup`] edits engines' own files, and [`command::doctor`] finds out what is wrong.
 //!
 //! How a blob travels, with the module of each step. Each layer is read on demand, so an engine that stops

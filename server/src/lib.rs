@@ -9,7 +9,7 @@
 //!  registry ─307─▶ CDN            a range request after a failure
 //!                   │   ▲────────────────────────────────┐
 //!                   ▼   │                                │
-//!  upstream::http  HttpClient ─▶ upstream::blob::Download ──▶ exchange::body ──▶ streams ──▶ QUIC
+//!  upstream::http  HttpClient ─▶ upstream::blob::Download ──▶ exchange::body ──▶ streams ──▶ a leg
 //!                 (one response)  (one body, resumed)          │  send_whole: ChunkWriter, one stream
 //!                                                              └─ send_segments: SegmentStreams
 //!  listener ─▶ exchange::run ─▶ admission (a permit) ─▶ upstream (status, header fields)
@@ -19,7 +19,7 @@
 //!    passes the request to `upstream`, which follows redirects to the CDN.
 //! 2. The response's head goes to the client. A blob of more than one segment is sent on segment streams,
 //!    which the client opens; a smaller body follows the head on the same stream.
-//! 3. `exchange::body` reads the next bytes from the CDN only after QUIC has accepted the last ones. While the
+//! 3. `exchange::body` reads the next bytes from the CDN only after the leg has accepted the last ones. While the
 //!    client reads nothing or opens no segment stream, nothing more is read from the CDN: memory for each
 //!    body is bounded.
 //! 4. If the CDN's connection breaks or stalls, `Download` fetches the rest with a range request, starting

@@ -1,6 +1,6 @@
 //! The commands.
 //!
-//! Commands print results on stdout and everything else on stderr. A link is a secret: no command prints one.
+//! Commands print results on stdout and everything else on stderr. A link is a secret: must never print one.
 
 mod arguments;
 mod cache;

@@ -1,6 +1,6 @@
-//! What both programs need from the machine: a log whose output may fail, signals, settings files, private
-//! files, default directories, a store for content, a terminal that may be closed, a service manager, what is made of
-//! the command line, metrics, a local page and who may send requests to it, and connections to hosts with several addresses or behind a proxy.
+//! What both programs need from the machine: a log whose output may fail, the process with its signals and terminal,
+//! files and folders, stores for content, metrics, a local page, and connections to hosts with several addresses or
+//! behind a proxy. What differs between operating systems is in [`platform`].
 //!
 //! Must never end or block a program because its stderr is broken or not read.
 

@@ -1,4 +1,6 @@
 //! `docxy-client status`: what the running client does, once, or redrawn in place.
+//!
+//! Must never change what the running client does.
 
 mod changes;
 mod signal;

@@ -1,4 +1,6 @@
 //! Where the rest of a body comes from: what is needed to request parts of it.
+//!
+//! Must never decide when a part is requested, or again: the body that it belongs to does.
 
 use crate::exchange::ExchangeError;
 use crate::transfer::TransferContext;

@@ -1,4 +1,6 @@
 //! When a body is requested again after a failure, and when it is given up.
+//!
+//! Must never request anything itself.
 
 use super::ResumableBody;
 use crate::exchange::ExchangeError;

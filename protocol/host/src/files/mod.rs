@@ -1,4 +1,6 @@
 //! Files and folders: settings in TOML, private and ready files, default directories.
+//!
+//! Must never leave a half-written file in place of a whole one, or make a private one readable for others.
 
 pub mod directories;
 pub mod file_fingerprint;

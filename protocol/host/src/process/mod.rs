@@ -1,4 +1,6 @@
 //! The process: its command line, environment, terminal, signals and service manager.
+//!
+//! Must never end the process: it says what happened, and the program decides.
 
 pub mod command_line;
 pub mod service;

@@ -54,9 +54,9 @@ pub fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Prints a print_note, which is not a result, on stderr.
+/// Prints a note, which is not a result, on stderr.
 pub fn print_note(text: &str) {
-    // Without stderr the remark is lost.
+    // Without stderr the note is lost.
     let _ = writeln!(io::stderr(), "{text}");
 }
 

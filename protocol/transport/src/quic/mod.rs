@@ -1,4 +1,6 @@
 //! The QUIC leg: one connection for each session.
+//!
+//! Must never use 0-RTT or resume a TLS session: both can be replayed.
 
 mod connection;
 mod controller;

@@ -1,4 +1,6 @@
 //! The two directions of a stream, over any leg.
+//!
+//! Must never let a stream look complete whose sender was dropped before its end: it is reset.
 
 mod receive;
 mod send;

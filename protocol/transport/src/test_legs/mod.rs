@@ -1,4 +1,6 @@
 //! Pairs of sessions over each leg, so that a test runs over all of them.
+//!
+//! Must never be in a program: only the feature `test-legs` compiles it.
 
 pub(crate) mod memory;
 

@@ -1,4 +1,7 @@
-//! `docxy-server clients`: lists the clients and their usage, for people or for programs.
+//! `docxy-server clients`: lists the clients and their usage, for people or for programs. Beside it, [`invite`] adds a
+//! client and [`revoke`] ends its access.
+//!
+//! Must never print a link, except the one that `invite` has just made.
 
 pub(super) mod invite;
 pub(super) mod revoke;

@@ -1,4 +1,6 @@
 //! What a connection has carried, for its client's usage and the counters.
+//!
+//! Must never count a byte twice: each update adds what came since the last one.
 
 use crate::counters::Counters;
 use crate::listener::client_connections::Registration;
