@@ -118,7 +118,7 @@ pub async fn serve(
 
 /// Where requests come from.
 enum Listener {
-    /// Engines, and whoever reaches the address.
+    /// Engines, and all others that reach the address.
     Engines(TcpListener),
     /// Commands of this user.
     Commands(PrivateSocket),

@@ -60,7 +60,7 @@ impl Metadata {
         unauthorized(&challenges, request.operation.method())
     }
 
-    /// The 401 for a request without a credential that everybody was refused. `None` if the registry has no
+    /// The 401 for a request without a credential that the registry has refused. `None` if the registry has no
     /// challenge.
     pub(crate) fn challenge_after_refusal(&self, request: &Request) -> Option<Response<Bytes>> {
         let challenges = self.challenges.after_refusal(&request.registry, &request.operation)?;

@@ -17,4 +17,5 @@ pub mod random;
 pub mod store;
 pub mod web_page;
 
+// Both programs name this module, not its folder.
 pub use logging::trouble;

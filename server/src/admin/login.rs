@@ -1,6 +1,6 @@
 //! Who is logged in on the admin page, and how often a password may be tried.
 //!
-//! Time is an argument. Must never let more than five wrong passwords through in a minute, whoever tries.
+//! Time is an argument. Must never let more than five wrong passwords through in a minute, from all addresses together.
 
 use super::password::PasswordHash;
 use crate::state::{StateError, random};

@@ -35,7 +35,7 @@ pub enum Check {
     Down,
     /// The server reaches the registry.
     Registry,
-    /// The server gets a token that everybody gets.
+    /// The server gets a token without an account.
     TokenService,
     /// The registry grants more pulls.
     Quota,

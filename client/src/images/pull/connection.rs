@@ -172,7 +172,7 @@ async fn send_beside(
     Ok(Response::from_parts(head, manifest_bytes(chunks).await?))
 }
 
-/// A body, up to the first bytes after [`MANIFEST_BYTES_MAX`]: whoever asks refuses more.
+/// A body, up to the first bytes after [`MANIFEST_BYTES_MAX`]: the caller refuses more.
 pub(crate) async fn manifest_bytes<E>(chunks: impl Stream<Item = Result<Bytes, E>>) -> Result<Bytes, E> {
     let (mut bytes, mut chunks) = (BytesMut::new(), pin!(chunks));
     while bytes.len() <= MANIFEST_BYTES_MAX

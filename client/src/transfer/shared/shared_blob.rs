@@ -28,13 +28,13 @@ impl SharedBlob {
         self.stored.size()
     }
 
-    /// Whether everybody could read it in this time.
+    /// Whether it was public in this time.
     pub(super) fn is_public(&self, within: Duration) -> bool {
         let proven = self.stored.proven_public();
         proven.is_some_and(|at| at.elapsed().is_ok_and(|elapsed| elapsed < within))
     }
 
-    /// Waits until what comes ahead of its readers shows that everybody may read it; `false` if nothing does.
+    /// Waits until what comes ahead of its readers shows that it is public; `false` if nothing does.
     pub(super) async fn is_shown_ahead(&self, within: Duration) -> bool {
         loop {
             let mut progress = pin!(self.progress.notified());

@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 #[derive(Debug, Clone)]
 pub(crate) struct SharedBlobs {
     store: BlobStore,
-    /// Whether blobs are stored that not everybody may see.
+    /// Whether blobs that are not public are stored too.
     keeps_private: bool,
     /// How long a blob counts as public after it was proven.
     public_for: Duration,
@@ -33,7 +33,7 @@ type InUse<K, V> = Arc<Mutex<HashMap<K, Weak<V>>>>;
 /// A blob, of which something is stored or in flight.
 pub(crate) struct Found {
     pub(crate) blob: Arc<SharedBlob>,
-    /// Whether everybody may see it. If not, its registry must show it to the asker first.
+    /// Whether it is public. If not, its registry must show it to the asker first.
     pub(crate) is_public: bool,
 }
 
@@ -85,14 +85,14 @@ impl SharedBlobs {
         Found { blob, is_public }
     }
 
-    /// A blob that neighbours may have: everybody may see it, and all of it is here and right.
+    /// A blob that neighbours may have: it is public, and all of it is here and right.
     pub(crate) async fn to_share(&self, digest: &Digest) -> Option<StoredBlob> {
         let key = BlobKey { digest: digest.clone(), owner: BlobOwner::Public };
         let blob = self.get(&key).await?;
         (blob.stored.is_verified() && blob.is_public(self.public_for)).then(|| blob.stored.clone())
     }
 
-    /// Waits until what comes ahead of an engine's request shows that everybody may see the blob; `false` if nothing does.
+    /// Waits until what comes ahead of an engine's request shows that the blob is public; `false` if nothing does.
     pub(crate) async fn is_shown_ahead(&self, blob: &SharedBlob) -> bool {
         blob.is_shown_ahead(self.public_for).await
     }

@@ -202,7 +202,7 @@ impl<S: RangeSource> Resume<S> {
 }
 
 /// How long the n-th attempt in a row waits for its response. A silent host may be broken, and another attempt may
-/// reach another one; but content in cold storage takes its time, whoever is asked.
+/// reach another one; but content in cold storage takes its time on each of them.
 fn response_timeout(attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(31);
     UPSTREAM_HEADER_TIMEOUT.saturating_mul(1 << doublings).min(PATIENCE_MAX)

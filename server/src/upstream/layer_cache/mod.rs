@@ -3,7 +3,7 @@
 //! Two clients that request a layer at the same time, while it is not here, have a download each: one is as fast as the
 //! client that it is for, and must not hold up another.
 //!
-//! Must never keep, or serve, what not everybody may read: a [`PublicBlob`] is the proof, and one that is older than
+//! Must never keep, or serve, what is not public: a [`PublicBlob`] is the proof, and one that is older than
 //! [`PUBLIC_FOR`] is made again. Must never stop a pull: without a disk that it can use, the registry sends all.
 
 mod download;
@@ -73,7 +73,7 @@ impl LayerCache {
         LayerCacheReport { state: self.store.state(), bytes_served }
     }
 
-    /// Whether the response to this request may be of a layer that is kept: it is for everybody.
+    /// Whether the response to this request may be of a layer that is kept.
     pub(crate) fn serves(request: &Request) -> bool {
         matches!(request.operation, Operation::Blob { method: Method::Get, .. })
             && request.authorization == Authorization::Public
@@ -100,7 +100,7 @@ impl LayerCache {
         Ok(self.keep(registry, request, response).await)
     }
 
-    /// The response from the disk, if everybody may see it now. `None` if the registry must say what the response is.
+    /// The response from the disk, if the layer is public now. `None` if the registry must say what the response is.
     async fn stored(
         &self,
         registry: &Arc<AuthorizedRegistry>,

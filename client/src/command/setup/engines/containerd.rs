@@ -19,7 +19,7 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
     let directory = machine.config_directory("containerd");
     let path = machine.containerd_config_path();
     let text = machine.containerd_config.as_deref().unwrap_or_default();
-    // A text that cannot be parsed is reported by whoever edits the file.
+    // A text that cannot be parsed is reported when the file is edited.
     let config = Format::Toml.value(text).unwrap_or_default();
     let is_new = text.trim().is_empty();
     let default_version = if is_at_least(Version(2, 0, 0)) { 3 } else { 2 };

@@ -40,7 +40,7 @@ const HEAD_START_AFTER_LOSS: Duration = Duration::from_millis(300);
 /// third from one to the next; a policer or a broken route takes more than half.
 const FAR_BELOW: f64 = 0.5;
 
-/// Loss under load that is a reason to look at a leg that was never measured, and so is loss that nobody knows. Behind
+/// Loss under load that is a reason to look at a leg that was never measured, and so is loss that is not known. Behind
 /// a policer, 12 % of what is sent is lost (20 of 100 Mbit/s). What a link loses by chance doesn't count: the server
 /// leaves it out, since QUIC fills such a link, and a trial within the first seconds costs a quarter of a pull of 20 s.
 /// What remains of a second is 4 % at most on links with up to 15 % loss, also in bursts, and mostly 5 to 30 % behind
