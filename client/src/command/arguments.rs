@@ -277,7 +277,7 @@ pub(super) struct SetupArguments {
     /// Make the engine read its files again, if it must
     #[arg(long)]
     pub(super) apply: bool,
-    /// Take away what setup wrote. A file that nobody has changed since becomes what it was, to the byte
+    /// Take away what setup wrote. A file that was not changed since becomes what it was, to the byte
     #[arg(long)]
     pub(super) undo: bool,
     /// Let the engine ask the registry itself when Docxy fails, where it can be told

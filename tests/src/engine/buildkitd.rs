@@ -1,4 +1,4 @@
-//! buildkitd, which Debian 12 has not: it is tried where somebody installed it. A pull is a build of `FROM IMAGE` into an
+//! buildkitd, which Debian 12 has not: it is tried where it is installed. A pull is a build of `FROM IMAGE` into an
 //! OCI layout.
 //! Must never run a container.
 

@@ -1,4 +1,4 @@
-//! Layers that stay on the client's disk: nothing crosses twice, and nobody sees what is not for them.
+//! Layers that stay on the client's disk: nothing crosses twice, and private ones are shown only to their owners.
 
 mod cache_command;
 mod private;

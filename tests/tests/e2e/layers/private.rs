@@ -1,5 +1,5 @@
-//! Who may see what is kept: everybody what a request without a credential got, and the rest whoever its registry shows it
-//! to now.
+//! Who may see what is kept: all engines what a request without a credential got, and the rest only those engines to
+//! which its registry shows it now.
 
 use std::io::Write as _;
 

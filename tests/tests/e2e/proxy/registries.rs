@@ -57,7 +57,7 @@ async fn the_proxy_of_all_programs_is_used_except_for_its_exceptions() {
         let mut server = block_in_place(|| Server::start_as(&launch, None, listen, &proxied.config)).unwrap();
         let client = client(&invite(&mut server, "laptop"), &[]);
         let before = proxied.proxy.destinations().len();
-        // Without the proxy, nobody answers at these addresses.
+        // Without the proxy, nothing answers at these addresses.
         let engine = HttpClient::at(client.address());
         match tokio::time::timeout(PROMPT_TIMEOUT, engine.head(MANIFEST, &[ANY])).await {
             Ok(response) => assert_eq!(response.status, expected),

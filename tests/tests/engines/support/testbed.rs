@@ -51,7 +51,7 @@ pub(crate) enum RegistryKind {
     StandIn,
     /// The stand-in, and beside it [`OTHER`].
     TwoRegistries,
-    /// The stand-in, where nobody may pull without an account.
+    /// The stand-in, which lets no one pull without an account.
     NoAnonymousPulls,
     /// A real registry process (Debian's `docker-registry`) with the stand-in's token service.
     RealRegistry,
