@@ -20,8 +20,12 @@ use indicatif::BinaryBytes;
 use jiff::Zoned;
 use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tracing::Level;
+
+/// Time for writes to the cache directory that have begun. One takes milliseconds.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Fetch images ahead of time, so that engines find their layers on this machine's disk.
 ///
@@ -94,8 +98,8 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
         connection.close().await;
         outcome
     });
-    // It does not wait for what still waits for the directory.
-    runtime.shutdown_background();
+    // It does not wait for what still waits for the directory, but for what is being written there.
+    runtime.shutdown_timeout(WRITE_TIMEOUT);
     drop(progress);
     outcome
 }

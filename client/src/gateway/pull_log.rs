@@ -48,7 +48,7 @@ impl Gateway {
             image,
             began: pull.began.wall.into(),
             took,
-            bytes: crossed + cached,
+            bytes: bytes_of(pull),
             failure,
         };
         span.record();
@@ -88,9 +88,14 @@ fn log_begin(pull: &Pull) {
     );
 }
 
+/// All bytes of the pull, wherever they came from.
+fn bytes_of(pull: &Pull) -> u64 {
+    pull.from_tunnel + pull.from_cache + pull.from_neighbour
+}
+
 /// `12.0 MiB at 3.50 MiB/s`.
 fn describe_rate(pull: &Pull, took: Duration) -> String {
-    let bytes = pull.from_tunnel + pull.from_cache;
+    let bytes = bytes_of(pull);
     let rate = (bytes as f64 / took.as_secs_f64().max(0.001)) as u64;
     format!("{} at {}/s", short(bytes), short(rate))
 }
@@ -100,6 +105,9 @@ fn describe_bytes(pull: &Pull, took: Duration) -> String {
     let mut text = describe_rate(pull, took);
     if pull.from_cache > 0 {
         text += &format!(", {} cached", short(pull.from_cache));
+    }
+    if pull.from_neighbour > 0 {
+        text += &format!(", {} from a neighbour", short(pull.from_neighbour));
     }
     match pull.interruptions {
         0 => {}

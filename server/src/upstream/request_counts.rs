@@ -28,6 +28,12 @@ pub(crate) struct Refusals {
     pub(crate) last: Timestamp,
 }
 
+impl Refusals {
+    fn is_recent(self, now: Timestamp) -> bool {
+        now.duration_since(self.last) < REFUSALS_APART
+    }
+}
+
 impl RequestCounts {
     /// A host responded with this status, or not at all.
     pub(crate) fn requested(&self, hop: Hop, status: Option<StatusCode>) {
@@ -43,15 +49,15 @@ impl RequestCounts {
     }
 
     fn refused(&self, last: Timestamp) {
-        let before = self.refusals(last).map(|before| (before.count, before.first));
-        let (count, first) = before.unwrap_or((0, last));
-        *self.refusals.lock() = Some(Refusals { count: count + 1, first, last });
+        let mut refusals = self.refusals.lock();
+        let before = refusals.filter(|before| before.is_recent(last));
+        let (count, first) = before.map_or((0, last), |before| (before.count, before.first));
+        *refusals = Some(Refusals { count: count + 1, first, last });
     }
 
     /// The refusals, unless they are over.
     pub(crate) fn refusals(&self, now: Timestamp) -> Option<Refusals> {
-        let refusals = *self.refusals.lock();
-        refusals.filter(|refusals| now.duration_since(refusals.last) < REFUSALS_APART)
+        self.refusals.lock().filter(|refusals| refusals.is_recent(now))
     }
 
     /// By hop and status, which is `None` without a response.

@@ -172,11 +172,16 @@ impl HttpClient for Collector {
             let sent = async { tokio::time::timeout(COLLECTOR_TIMEOUT, send(request)).await? };
             let sent = self.runtime.block_on(sent);
             let mut trouble = self.trouble.lock();
-            match &sent {
-                Err(error) if trouble.begin(Instant::now()) => {
-                    tracing::warn!(%error, "spans cannot be sent to the collector");
+            let failure = match &sent {
+                Ok(response) if response.status().is_success() => None,
+                Ok(response) => Some(response.status().to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            match failure {
+                Some(error) if trouble.begin(Instant::now()) => {
+                    tracing::warn!(error, "spans cannot be sent to the collector");
                 }
-                Ok(_) if trouble.end(Instant::now()).is_some() => {
+                None if trouble.end(Instant::now()).is_some() => {
                     tracing::info!("spans are sent to the collector again");
                 }
                 _ => {}
@@ -188,8 +193,8 @@ impl HttpClient for Collector {
 
 async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let authority = match (request.uri().scheme_str(), request.uri().authority()) {
-        (Some("http"), Some(authority)) => authority.clone(),
-        _ => return Err("only http:// is supported: run a collector on this machine".into()),
+        (Some("http"), Some(authority)) if !authority.as_str().contains('@') => authority.clone(),
+        _ => return Err("only http:// without a user is supported: run a collector on this machine".into()),
     };
     let host = authority.host().trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;

@@ -246,7 +246,7 @@ impl Driver {
             self.wait_for_silence();
             self.idle.0 += 1;
             self.connection.probe.want();
-            if self.idle.0 > IDLE_INTERVALS {
+            if self.idle.0 >= IDLE_INTERVALS {
                 return Err(Silent);
             }
         }
