@@ -21,6 +21,8 @@ fn program() {
     let exchange = tracing::info_span!("exchange", trace_id = %TRACE, operation = "blob");
     spans::join(&exchange, TRACE);
     exchange.in_scope(|| tracing::info!("of no interest"));
+    // A span is exported when it has ended.
+    drop(exchange);
     tracing::info_span!("connection").in_scope(|| ());
     let (began, took) = (SystemTime::now(), Duration::from_secs(3));
     let image = "docker.io/library/app:latest";
