@@ -1,6 +1,7 @@
 //! What a collector gets. `cargo test -p docxy-host --features otel --test otel`
 
 #![cfg(feature = "otel")]
+#![expect(clippy::unwrap_used, reason = "in test helpers, unwrap is an assertion")]
 
 use docxy_host::logging::{self, Filter, spans};
 use docxy_protocol::request::TraceId;
