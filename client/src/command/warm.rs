@@ -98,7 +98,7 @@ pub(super) fn warm(arguments: WarmArguments, flags: Flags) -> Result<(), Command
         connection.close().await;
         outcome
     });
-    // It does not wait for what still waits for the directory, but for what is being written there.
+    // Writes to the directory that have begun end first. A task that waits for its lock is left behind.
     runtime.shutdown_timeout(WRITE_TIMEOUT);
     drop(progress);
     outcome

@@ -325,7 +325,7 @@ impl Flights {
 }
 
 impl Flight {
-    /// What is in memory.
+    /// The range whose bytes are in memory.
     const fn recent_range(&self) -> Range<u64> {
         self.position - self.recent_bytes..self.position
     }

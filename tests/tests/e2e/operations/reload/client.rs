@@ -80,6 +80,18 @@ impl Configured {
     async fn status_for(&self, host: &str) -> StatusCode {
         self.engine().get("/v2/", &[("host", host)]).await.status
     }
+
+    /// Reads the first MiB of a blob of 64 MiB.
+    async fn begin_pull(&self) -> (Blob, RawConnection) {
+        let blob = Blob::generated(1, 64 << 20);
+        self.hub.store().add_blob("library/hello", blob.clone());
+        let bearer = self.engine().anonymous("library/hello").await;
+        let path = format!("/v2/library/hello/blobs/{}", blob.digest());
+        let headers = [("authorization", bearer.as_str()), ("connection", "close")];
+        let mut transfer = RawConnection::get(self.client.address(), &path, &headers).await;
+        transfer.read_body(1 << 20).await;
+        (blob, transfer)
+    }
 }
 
 async fn wait_until(mut condition: impl AsyncFnMut() -> bool) {
@@ -140,13 +152,7 @@ async fn the_same_settings_leave_the_tunnel_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_continues_over_a_new_link() {
     let mut configured = Configured::start("").await;
-    let blob = Blob::generated(1, 64 << 20);
-    configured.hub.store().add_blob("library/hello", blob.clone());
-    let bearer = configured.engine().anonymous("library/hello").await;
-    let path = format!("/v2/library/hello/blobs/{}", blob.digest());
-    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-    let mut transfer = RawConnection::get(configured.client.address(), &path, &headers).await;
-    transfer.read_body(1 << 20).await;
+    let (blob, transfer) = configured.begin_pull().await;
 
     let mut second = server(&config(&configured.hub));
     fs::write(configured.client.link_file(), invite(&mut second, "laptop")).unwrap();
@@ -199,13 +205,7 @@ async fn without_its_last_link_a_client_drops_the_tunnel() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shorter_patience_applies_to_waiting_pulls() {
     let mut configured = Configured::start("").await;
-    let blob = Blob::generated(1, 64 << 20);
-    configured.hub.store().add_blob("library/hello", blob.clone());
-    let bearer = configured.engine().anonymous("library/hello").await;
-    let path = format!("/v2/library/hello/blobs/{}", blob.digest());
-    let headers = [("authorization", bearer.as_str()), ("connection", "close")];
-    let mut transfer = RawConnection::get(configured.client.address(), &path, &headers).await;
-    transfer.read_body(1 << 20).await;
+    let (blob, transfer) = configured.begin_pull().await;
     configured.reload_and_wait("patience = 2");
     block_in_place(|| configured.server.stop()).unwrap();
     // With the initial ten minutes it would wait.
