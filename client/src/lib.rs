@@ -40,10 +40,3 @@ pub mod settings;
 pub mod status;
 pub mod transfer;
 pub mod tunnel;
-
-// The crate names these modules, not their folders.
-use accounts::{credentials, denied, logins};
-use images::{pull, warm};
-use metadata::{cache, challenge, prefetch, rate_limit};
-use status::{counters, pulls, recent_errors};
-use transfer::neighbours;

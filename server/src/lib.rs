@@ -39,9 +39,3 @@ pub mod listener;
 pub mod settings;
 pub mod state;
 mod upstream;
-
-// The crate names these modules, not their folders.
-use access::live_clients;
-use admission::{budget, memory_limits};
-use exchange::streams;
-use upstream::store;

@@ -7,11 +7,11 @@ use super::arguments::{LoginArguments, LogoutArguments};
 use super::cache;
 use super::error::CommandError;
 use super::links::join::running_process;
-use crate::local_api;
-use crate::logins::{
+use crate::accounts::logins::{
     self, CredentialHelper, HelperError, LoginsError, StoredLogin, docker_config, helper_keys,
 };
-use crate::pull::Connection;
+use crate::images::pull::Connection;
+use crate::local_api;
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::files::directories::{CLIENT_CONFIG, CLIENT_STATE, is_root};
 use docxy_host::files::password_file;

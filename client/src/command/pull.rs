@@ -3,11 +3,11 @@
 use super::arguments::PullArguments;
 use super::error::CommandError;
 use super::login;
-use crate::local_api;
-use crate::logins::Logins;
-use crate::pull::{
+use crate::accounts::logins::Logins;
+use crate::images::pull::{
     self, Connection, Destination, DestinationError, Progress, PullError, PullRequest, default_name,
 };
+use crate::local_api;
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::logging;
 use docxy_host::process::signals::shutdown::Shutdown;

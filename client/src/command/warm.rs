@@ -4,11 +4,11 @@
 
 use super::error::CommandError;
 use super::run::LOCK_TIMEOUT;
+use crate::accounts::logins::Logins;
+use crate::images::pull::{Connection, Progress};
+use crate::images::warm::{DailyWindow, WarmImage, WarmImages, WarmMessage, wait_until};
 use crate::local_api;
-use crate::logins::Logins;
-use crate::pull::{Connection, Progress};
 use crate::settings::{ConnectionFlags, ConnectionSettings, Flags, GivenSettings};
-use crate::warm::{DailyWindow, WarmImage, WarmImages, WarmMessage, wait_until};
 use clap::Args;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::logging::{self, Filter};

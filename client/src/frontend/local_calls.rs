@@ -1,10 +1,10 @@
 //! The running client's end of the [local API](crate::local_api): answers the calls of commands.
 
 use crate::gateway::{Gateway, Transfer, TransferEvent};
+use crate::images::warm::{self, WarmImage};
 use crate::local_api::{
     ALIVE_INTERVAL, CacheCall, CacheMessage, Call, Message, Operation, VERSION, VERSION_FIELD,
 };
-use crate::warm::{self, WarmImage};
 use bytes::Bytes;
 use docxy_host::blob_store::BlobStore;
 use docxy_protocol::fault::Fault;

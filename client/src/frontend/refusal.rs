@@ -6,7 +6,7 @@
 //! the body. So the words are the body, and also the `error`.
 
 use super::responses::{self, ResponseBody};
-use crate::denied::AnonymousContent;
+use crate::accounts::denied::AnonymousContent;
 use crate::gateway::UsedAccount;
 use bytes::Bytes;
 use docxy_protocol::authorization::{Authorization, WITHHELD_TOKEN};

@@ -5,7 +5,7 @@
 
 use super::report::LineState;
 use super::{Gateway, WaitsFor};
-use crate::counters::LegBytes;
+use crate::status::counters::LegBytes;
 use docxy_host::metrics::MetricsWriter;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_transport::Leg;

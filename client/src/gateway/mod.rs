@@ -3,7 +3,7 @@
 //! An error makes an engine try the origin, which it cannot reach. So a request waits for the tunnel, and is
 //! sent again if the connection was lost before the response.
 
-pub use crate::rate_limit::ReportedLimit;
+pub use crate::metadata::rate_limit::ReportedLimit;
 pub(crate) use crate::transfer::{Transfer, TransferEvent};
 pub use crate::transfer::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub use crate::tunnel::Deadline;
@@ -25,14 +25,14 @@ mod pull_log;
 mod report;
 mod response_deadline;
 
-use crate::counters::TransferCounters;
-use crate::credentials::{Credentials, TokenSource};
+use crate::accounts::credentials::{Credentials, TokenSource};
+use crate::accounts::logins::Logins;
 use crate::local_api::RunningClient;
-use crate::logins::Logins;
 use crate::metadata::Metadata;
-use crate::neighbours::Neighbours;
-use crate::pulls::Wanted;
 use crate::settings::GivenSettings;
+use crate::status::counters::TransferCounters;
+use crate::status::pulls::Wanted;
+use crate::transfer::neighbours::Neighbours;
 use crate::transfer::{StallTimeout, TransferContext, TransferGuard};
 use crate::tunnel::{Need, Tunnel};
 use account::{CredentialUse, PrivateRepositories, UsedUpLimits};

@@ -3,8 +3,8 @@
 //! Must never change anything.
 
 use super::{Gateway, ReportedLimit, ServerReport, TransferRegistry, TunnelState};
-use crate::recent_errors::RecentError;
 use crate::status::CacheReport;
+use crate::status::recent_errors::RecentError;
 use crate::tunnel::{Line, ServerState};
 use docxy_protocol::name::Registry;
 use std::cmp::Reverse;

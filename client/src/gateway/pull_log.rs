@@ -3,7 +3,7 @@
 //! Must never write a line for each request: those are at `debug`.
 
 use super::Gateway;
-use crate::pulls::{Event, Outcome, Pull};
+use crate::status::pulls::{Event, Outcome, Pull};
 use docxy_host::logging::spans::PullSpan;
 use docxy_protocol::text::clean;
 use indicatif::{HumanBytes, HumanDuration};

@@ -12,8 +12,8 @@ mod running_client;
 pub(crate) use cache_call::{CacheCall, CacheMessage};
 pub(crate) use running_client::{LocalBody, RunningClient};
 
+use crate::images::warm::{WarmImage, WarmMessage};
 use crate::settings::GivenSettings;
-use crate::warm::{WarmImage, WarmMessage};
 use docxy_host::files::directories::CLIENT_RUNTIME;
 use docxy_protocol::fault::Fault;
 use docxy_protocol::headers::Headers;

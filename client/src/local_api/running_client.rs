@@ -6,8 +6,8 @@ use super::{
     CacheCall, CacheMessage, Call, Message, Operation, PATH, SILENCE_TIMEOUT, VERSION, VERSION_FIELD,
 };
 use crate::exchange::ExchangeError;
+use crate::images::warm::{WarmImage, WarmMessage};
 use crate::settings::GivenSettings;
-use crate::warm::{WarmImage, WarmMessage};
 use bytes::{Bytes, BytesMut};
 use docxy_host::net::private_socket;
 use docxy_protocol::frame;

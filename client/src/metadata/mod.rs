@@ -9,12 +9,12 @@ pub(crate) mod challenge;
 pub(crate) mod prefetch;
 pub(crate) mod rate_limit;
 
-use crate::cache::response::{self, in_place_of_registry};
-use crate::cache::{CacheScope, ContentCache};
-use crate::challenge::ChallengeStore;
 use crate::exchange::PrefetchStream;
-use crate::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
-use crate::rate_limit::RateLimits;
+use crate::metadata::cache::response::{self, in_place_of_registry};
+use crate::metadata::cache::{CacheScope, ContentCache};
+use crate::metadata::challenge::ChallengeStore;
+use crate::metadata::prefetch::{InFlightPrefetches, PrefetchPolicy, PrefetchUsage};
+use crate::metadata::rate_limit::RateLimits;
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::challenge::Challenge;

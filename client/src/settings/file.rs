@@ -5,9 +5,9 @@
 use super::host_name::HostName;
 use super::networks::Networks;
 use super::share::{NeighbourAddress, Share};
-use crate::logins::CredentialHelper;
+use crate::accounts::logins::CredentialHelper;
+use crate::images::warm::{DailyWindow, Interval, Schedule, WarmImages, WarmSettings};
 use crate::tunnel::{Congestion, LegChoice, Rates};
-use crate::warm::{DailyWindow, Interval, Schedule, WarmImages, WarmSettings};
 use docxy_host::byte_size::ByteSize;
 use docxy_host::files::toml_file::{self, TomlFileError};
 use docxy_host::logging::{Filter, LogFormat};

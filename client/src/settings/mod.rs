@@ -29,9 +29,9 @@ pub use networks::{Networks, NetworksError};
 pub use rates::RatesError;
 pub use share::{DEFAULT_SHARE_PORT, NeighbourAddress, NeighbourAddressError, Share, ShareError};
 
-use crate::logins::CredentialHelper;
+use crate::accounts::logins::CredentialHelper;
+use crate::images::warm::WarmSettings;
 use crate::tunnel::{JoinedLink, TunnelConfig};
-use crate::warm::WarmSettings;
 use docxy_host::blob_store::BlobLimits;
 use docxy_host::byte_size::ByteSize;
 use docxy_host::files::directories::{CLIENT_CACHE, CLIENT_CONFIG};

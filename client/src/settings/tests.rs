@@ -1,8 +1,8 @@
 //! Settings from flags, files and defaults together.
 
 use super::*;
+use crate::images::warm::WarmImages;
 use crate::tunnel::Congestion;
-use crate::warm::WarmImages;
 
 const LINK: &str = "docxy://laptop:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8@example.org:61443\
                     ?pin=ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8";

@@ -142,8 +142,8 @@ fn event(snapshot: &Snapshot) -> Result<Vec<u8>, serde_json::Error> {
 mod tests {
     use super::*;
     use crate::gateway::{LineState, ServerReport, TunnelState};
-    use crate::recent_errors::{Advice, RecentError};
     use crate::status::EngineReport;
+    use crate::status::recent_errors::{Advice, RecentError};
     use docxy_protocol::text::clean;
     use jiff::Timestamp;
     use proptest::prelude::*;

@@ -2,7 +2,7 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
-use crate::recent_errors::{Advice, RecentErrors};
+use crate::status::recent_errors::{Advice, RecentErrors};
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};

@@ -16,8 +16,8 @@ pub use read::NotRunning;
 pub(crate) use read::read;
 
 use crate::gateway::{ReportedLimit, ServerReport, TunnelState};
-use crate::pulls::{Finished, PullReport};
-pub use crate::recent_errors::{Advice, RecentError};
+use crate::status::pulls::{Finished, PullReport};
+pub use crate::status::recent_errors::{Advice, RecentError};
 pub use engines::EngineReport;
 use serde::{Deserialize, Serialize};
 

@@ -23,25 +23,25 @@ mod outage;
 mod part;
 mod range_request;
 mod refetch;
-mod registry;
 mod resume;
+mod running;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub(crate) use range_request::RangeRequest;
-pub(crate) use registry::TransferGuard;
-pub use registry::{TransferRegistry, TransferSnapshot, WaitsFor};
+pub(crate) use running::TransferGuard;
+pub use running::{TransferRegistry, TransferSnapshot, WaitsFor};
 pub(crate) use shared::{Found, SharedBlobs, SharedReader};
 
-use crate::cache::ManifestWriter;
-use crate::counters::TransferCounters;
-use crate::credentials::Credentials;
+use crate::accounts::credentials::Credentials;
 use crate::exchange::{ExchangeError, RemoteBody};
 use crate::local_api::RunningClient;
 use crate::metadata::Metadata;
-use crate::neighbours::Neighbours;
+use crate::metadata::cache::ManifestWriter;
+use crate::status::counters::TransferCounters;
+use crate::transfer::neighbours::Neighbours;
 use crate::tunnel::{Session, Tunnel};
 use bytes::Bytes;
 use docxy_host::trouble::Troubles;

@@ -4,8 +4,8 @@
 //! would accept a wrong blob.
 
 use super::resume::ResumableBody;
-use crate::cache::ManifestWriter;
 use crate::exchange::ExchangeError;
+use crate::metadata::cache::ManifestWriter;
 use bytes::Bytes;
 use docxy_host::blob_store::StoredBlob;
 use docxy_protocol::digester::Digester;

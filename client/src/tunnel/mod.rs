@@ -31,7 +31,7 @@ pub use server::{Condition, ServerId, ServerState};
 pub use session::{LostSession, Session};
 pub use status::TunnelStatus;
 
-use crate::counters::TunnelCounters;
+use crate::status::counters::TunnelCounters;
 use dial::{contact, probe};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::CleanText;

@@ -1,7 +1,7 @@
 //! Ends a client's access, on a full disk as well.
 
 use crate::state::{ClientsError, Revocation, State, StateError};
-use crate::store;
+use crate::upstream::store;
 use docxy_protocol::link::ClientName;
 use jiff::Timestamp;
 use std::thread;

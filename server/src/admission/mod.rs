@@ -6,7 +6,7 @@
 pub(crate) mod budget;
 pub(crate) mod memory_limits;
 
-use crate::budget::{Budget, BudgetShare, Slot};
+use crate::admission::budget::{Budget, BudgetShare, Slot};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::limits::{EXCHANGES_PER_CLIENT_MAX, UPSTREAM_HEADER_TIMEOUT};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use crate::settings::{Flags, RegistrySettings, Settings};
-use crate::store;
+use crate::upstream::store;
 use crate::upstream::{HopCheck, Upstream};
 use docxy_host::logging::{self, Filter};
 use docxy_host::net::proxy::ProxyRules;

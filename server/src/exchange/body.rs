@@ -4,8 +4,8 @@
 
 use super::{Outgoing, Resources};
 use crate::admission::Permit;
-use crate::budget::BudgetShare;
-use crate::streams::{ChunkWriter, ResponseStream, Undelivered};
+use crate::admission::budget::BudgetShare;
+use crate::exchange::streams::{ChunkWriter, ResponseStream, Undelivered};
 use crate::upstream::{Download, UpstreamError};
 use bytes::Bytes;
 use docxy_protocol::congestion::Measured;

@@ -7,7 +7,7 @@
 use super::Resources;
 use super::body::{BodyError, SegmentedBody};
 use super::prefetch::Prefetch;
-use crate::streams::{ExchangeSegments, PREFETCH_URGENCY, ResponseStream, Turn, Undelivered};
+use crate::exchange::streams::{ExchangeSegments, PREFETCH_URGENCY, ResponseStream, Turn, Undelivered};
 use crate::upstream::{Download, Response, ResponseBody};
 use docxy_protocol::content_range::ContentRange;
 use docxy_protocol::frame;

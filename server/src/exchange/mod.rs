@@ -13,10 +13,12 @@ pub(crate) mod streams;
 
 pub(crate) use log::{ExchangeLog, LoggedExchange};
 
+use crate::admission::budget::BudgetShare;
 use crate::admission::{ClientAdmission, Permit};
-use crate::budget::BudgetShare;
 use crate::counters::{Counters, Outcomes};
-use crate::streams::{ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered};
+use crate::exchange::streams::{
+    ChunkWriter, ExchangeSegments, FairQueue, PrefetchWriter, ResponseStream, Undelivered,
+};
 use crate::upstream::{Response, ResponseBody, Upstream, UpstreamError};
 use body::{BodyError, send_segments, send_whole, write_in_time};
 use bytes::Bytes;

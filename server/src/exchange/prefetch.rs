@@ -5,8 +5,8 @@
 //! which the server does not store. Must never send content that does not match its digest, or delay the
 //! response. The first failure ends the prefetch.
 
-use crate::store;
-use crate::streams::PrefetchWriter;
+use crate::exchange::streams::PrefetchWriter;
+use crate::upstream::store;
 use crate::upstream::{PublicProof, Response, ResponseBody, Upstream};
 use bytes::Bytes;
 use docxy_protocol::authorization::Authorization;

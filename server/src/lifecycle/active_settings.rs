@@ -4,7 +4,7 @@
 //! that is running.
 
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::upstream::store::Store;
 use crate::upstream::{Changes, LayerCache, SetupError, Upstream};
 use docxy_protocol::congestion::Rate;
 use parking_lot::RwLock;
@@ -89,7 +89,7 @@ async fn keep_alive(active: Weak<ActiveSettings>) {
 mod tests {
     use super::*;
     use crate::settings::{Flags, RegistrySettings};
-    use crate::store;
+    use crate::upstream::store;
     use rustls::pki_types::CertificateDer;
 
     fn settings(text: &str) -> Settings {

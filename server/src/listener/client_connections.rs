@@ -1,8 +1,8 @@
 //! The sessions of each client, which share its permits and memory: a link that is used on ten machines,
 //! or dialed ten times, costs other clients no more than one.
 
+use crate::admission::budget::{Budget, BudgetShare};
 use crate::admission::{Admission, ClientAdmission};
-use crate::budget::{Budget, BudgetShare};
 use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::limits::{CONNECTIONS_PER_CLIENT_MAX, SEND_WINDOW};

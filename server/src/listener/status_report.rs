@@ -7,7 +7,7 @@ use super::path_cache::PathCache;
 use super::unauthenticated::Unauthenticated;
 use crate::admission::Admission;
 use crate::counters::Counters;
-use crate::streams::OpenStreams;
+use crate::exchange::streams::OpenStreams;
 use docxy_host::files::private_file;
 use docxy_host::logging::LogHandle;
 use docxy_transport::tcp::kernel_congestion;

@@ -15,7 +15,7 @@ use super::registry::public_proof::PublicProof;
 use super::registry::response::Response;
 use super::request_counts::RequestCounts;
 use crate::settings::{RegistrySettings, RepositoryRules, Settings};
-use crate::store::{Store, StoredManifest};
+use crate::upstream::store::{Store, StoredManifest};
 use docxy_protocol::control::ServedRegistries;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::name::{Digest, Reference, Registry as RegistryName};

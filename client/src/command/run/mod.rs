@@ -8,13 +8,13 @@ pub(super) mod service;
 use super::arguments::RunArguments;
 use super::error::CommandError;
 use super::status::report_on_signal;
+use crate::accounts::logins::Logins;
 use crate::frontend::{self, AllowedHosts, AllowedNetworks, FrontendSettings};
 use crate::gateway::{BlobCache, Gateway};
 use crate::local_api;
-use crate::logins::Logins;
 use crate::metadata::Metadata;
-use crate::neighbours::{self, Neighbours};
 use crate::settings::{Flags, Settings, Share, warn_of_open_links};
+use crate::transfer::neighbours::{self, Neighbours};
 use crate::tunnel::Tunnel;
 use docxy_host::files::file_fingerprint::FILE_THREAD_KEEP_ALIVE;
 use docxy_host::files::ready_file::ReadyFile;
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: RunArguments, flags: Flags) -> Result<(), CommandEr
             log: log.clone(),
         };
         let (warm, warm_settings) = watch::channel(settings.warm.clone());
-        tokio::spawn(crate::warm::run(gateway.clone(), warm_settings, settings.cache.clone()));
+        tokio::spawn(crate::images::warm::run(gateway.clone(), warm_settings, settings.cache.clone()));
         let reload =
             Reload { settings, log, hosts, networks, gateway: gateway.clone(), tunnel: tunnel.clone(), warm };
         tokio::spawn(reload.run(signals.reload, flags));

@@ -5,9 +5,9 @@
 
 use crate::frontend::{AllowedHosts, AllowedNetworks};
 use crate::gateway::Gateway;
+use crate::images::warm::WarmSettings;
 use crate::settings::{Flags, LinksError, Settings, read_links_in_use};
 use crate::tunnel::{JoinedLink, Tunnel, TunnelConfig};
-use crate::warm::WarmSettings;
 use docxy_host::files::file_fingerprint::{Fingerprint, POLL_INTERVAL};
 use docxy_host::logging::LogHandle;
 use docxy_host::process::signals::reload::{load_or_log, warn_if_changed};

@@ -3,8 +3,8 @@
 //! Must never print a line for what is as it was, such as a pull that makes no progress.
 
 use super::view::{cache, error_line, finished, line, progress, quota, server_line, title, wait};
-use crate::pulls::PullReport;
 use crate::status::Snapshot;
+use crate::status::pulls::PullReport;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashSet;
 

@@ -3,7 +3,7 @@
 //! Texts of servers and registries are clean already. Must never print one that is not.
 
 use crate::gateway::{LineState, ReportedLimit, ServerReport, WaitsFor};
-use crate::pulls::{Finished, LayerState, Outcome, PullReport};
+use crate::status::pulls::{Finished, LayerState, Outcome, PullReport};
 use crate::status::{CacheReport, RecentError, Snapshot};
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::Timestamp;

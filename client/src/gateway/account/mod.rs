@@ -15,7 +15,7 @@ pub(super) use private_repositories::PrivateRepositories;
 pub(super) use used_up_limits::UsedUpLimits;
 
 use super::{Engine, Gateway, ResponseDeadline};
-use crate::logins::LoginOutcome;
+use crate::accounts::logins::LoginOutcome;
 use crate::transfer::Transfer;
 use docxy_protocol::authorization::{Authorization, Login};
 use docxy_protocol::challenge::Challenge;

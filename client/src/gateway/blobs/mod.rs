@@ -12,8 +12,8 @@ pub use cache::BlobCache;
 pub(crate) use keep::KeepError;
 
 use super::{Gateway, ResponseDeadline};
-use crate::cache::response;
 use crate::exchange;
+use crate::metadata::cache::response;
 use crate::transfer::{Found, RangeRequest, SharedBlobs, SharedReader, Transfer, TransferGuard};
 use crate::tunnel::{Need, Session};
 use bytes::Bytes;

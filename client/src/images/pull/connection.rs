@@ -3,15 +3,15 @@
 //! If the running client ends, the pull goes on where it was. Must never dial while a running client serves it.
 
 use super::image_source::{BlobEvents, RegistryClient};
+use crate::accounts::logins::Logins;
 use crate::exchange::ExchangeError;
 use crate::gateway::{BlobCache, Gateway};
+use crate::images::warm::{WarmImage, WarmMessage, warm};
 use crate::local_api::{RunningClient, is_closed};
-use crate::logins::Logins;
 use crate::metadata::Metadata;
 use crate::settings::{BlobSettings, DEFAULT_STALL_TIMEOUT, GivenSettings, SettingsError};
 use crate::transfer::Transfer;
 use crate::tunnel::{Tunnel, TunnelConfig};
-use crate::warm::{WarmImage, WarmMessage, warm};
 use bytes::{Bytes, BytesMut};
 use docxy_protocol::fault::Fault;
 use docxy_protocol::limits::MANIFEST_BYTES_MAX;

@@ -3,7 +3,7 @@
 //! Every manifest is verified here, and every blob by its transfer.
 
 use super::error::PullError;
-use crate::denied::AnonymousContent;
+use crate::accounts::denied::AnonymousContent;
 use crate::gateway::TransferEvent;
 use crate::gateway::UsedAccount;
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 //! Must never call an image kept of which a layer is missing.
 
 use crate::gateway::{Gateway, KeepError};
-use crate::pull::{BlobEvents, ImageSource, PullError, RegistryClient, blobs, manifest_bytes};
+use crate::images::pull::{BlobEvents, ImageSource, PullError, RegistryClient, blobs, manifest_bytes};
 use bytes::Bytes;
 use docxy_host::byte_size::ByteSize;
 use docxy_protocol::authorization::Login;

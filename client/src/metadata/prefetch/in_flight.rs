@@ -3,7 +3,7 @@
 //!
 //! A request never waits for content that no prefetch brings, nor longer than the stream is open.
 
-use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, Role};
+use crate::metadata::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, Role};
 use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::prefetch::PrefetchHint;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn may_bring(hint: &PrefetchHint, role: Option<&Role>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry_tests::{blob, key, manifest};
+    use crate::metadata::cache::entry_tests::{blob, key, manifest};
     use docxy_protocol::platform::Platform;
 
     /// Longer than a request takes that does not wait.

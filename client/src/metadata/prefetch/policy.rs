@@ -3,7 +3,9 @@
 //! Prefetching costs bytes and may count against the rate limit of the user, so it is done only for an engine
 //! that is about to pull.
 
-use crate::cache::{CacheEntry, CacheKey, CacheScope, ContentCache, DescriptorIndex, Role, parse_manifest};
+use crate::metadata::cache::{
+    CacheEntry, CacheKey, CacheScope, ContentCache, DescriptorIndex, Role, parse_manifest,
+};
 use bytes::Bytes;
 use docxy_host::store::Content;
 use docxy_protocol::digester::Digester;
@@ -164,7 +166,7 @@ async fn is_complete(cache: &ContentCache, scope: &CacheScope, digest: &Digest, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry_tests::{blob, key, manifest};
+    use crate::metadata::cache::entry_tests::{blob, key, manifest};
     use docxy_protocol::authorization::{Authorization, basic};
     use docxy_protocol::headers::DOCKER_CONTENT_DIGEST;
     use docxy_protocol::name::Registry;

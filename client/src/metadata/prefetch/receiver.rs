@@ -5,8 +5,8 @@
 
 use super::in_flight::PrefetchGuard;
 use super::usage::PrefetchUsage;
-use crate::cache::{CacheKey, CacheScope, ContentCache};
 use crate::exchange::PrefetchStream;
+use crate::metadata::cache::{CacheKey, CacheScope, ContentCache};
 use docxy_host::store::Content;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! Must never count an item as used by a request that came before it.
 
-use crate::cache::CacheKey;
+use crate::metadata::cache::CacheKey;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ impl PrefetchUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry_tests::{blob, key};
+    use crate::metadata::cache::entry_tests::{blob, key};
 
     #[test]
     fn an_item_prefetched_twice_is_used_once() {

@@ -12,7 +12,7 @@ pub(super) use source::Source;
 use super::missing_ranges::missing;
 use super::part::{Content, KeptRange, Part, arrange};
 use super::range_request::Continuation;
-use super::registry::{TransferGuard, WaitsFor};
+use super::running::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
 use crate::local_api::LocalBody;
 use crate::tunnel::{Deadline, Need};

@@ -2,7 +2,7 @@
 //!
 //! Pure. Must never name a layer twice.
 
-use crate::cache::Layer;
+use crate::metadata::cache::Layer;
 use docxy_protocol::limits::PREFETCH_BLOB_BYTES_MAX;
 use docxy_protocol::name::Digest;
 use parking_lot::Mutex;

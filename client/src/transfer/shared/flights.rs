@@ -2,7 +2,7 @@
 //!
 //! Pure. Must never give the same range to two flights, except what one has already requested when another begins.
 
-use crate::transfer::registry::Waiting;
+use crate::transfer::running::Waiting;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, Hop};
 use std::collections::{HashMap, VecDeque};

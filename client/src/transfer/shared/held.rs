@@ -8,9 +8,9 @@
 
 use super::shared_blob::SharedBlob;
 use super::{Found, SharedBlobs, SharedReader};
-use crate::neighbours::{DownloadError, FAILED_PAUSE, Neighbour, WRONG_PAUSE};
 use crate::transfer::TransferContext;
-use crate::transfer::registry::TransferRegistry;
+use crate::transfer::neighbours::{DownloadError, FAILED_PAUSE, Neighbour, WRONG_PAUSE};
+use crate::transfer::running::TransferRegistry;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::Request;

@@ -1,8 +1,8 @@
 //! Layers that other clients in this network bring, of which some lie, stop, or never answer.
 
 use super::*;
-use crate::cache::{CacheScope, entry_tests};
-use crate::neighbours::{self, Neighbours, Timeouts};
+use crate::metadata::cache::{CacheScope, entry_tests};
+use crate::transfer::neighbours::{self, Neighbours, Timeouts};
 use docxy_protocol::secret::Secret;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -2,7 +2,7 @@
 //!
 //! Must never add more than one TCP connection to those of a running client, or store what it learns.
 
-use crate::counters::TunnelCounters;
+use crate::status::counters::TunnelCounters;
 use crate::tunnel::address::{self, AddressBook};
 use crate::tunnel::config::{JoinedLink, TunnelConfig};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, dial};

@@ -11,7 +11,7 @@ use super::config::{Congestion, Trust};
 use super::leg::{Carried, Carriers, UseReason};
 use super::segment_budget::{SegmentBudget, SelectedBody};
 use super::server::{Server, ServerId};
-use crate::counters::TunnelEvents;
+use crate::status::counters::TunnelEvents;
 use docxy_host::net::proxy::Proxy;
 use docxy_protocol::control::{CloseCode, ExchangeId, Welcome};
 use docxy_protocol::limits::{BLOBS_PER_CLIENT_MAX, SMALL_REQUESTS_PER_CLIENT_MAX};

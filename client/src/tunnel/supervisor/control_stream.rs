@@ -2,7 +2,7 @@
 //!
 //! Must never decide what follows: the supervisor does.
 
-use crate::counters::TunnelCounters;
+use crate::status::counters::TunnelCounters;
 use crate::tunnel::dial::protocol;
 use crate::tunnel::leg::SessionLoss;
 use crate::tunnel::session::Session;

@@ -22,7 +22,7 @@ use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
 use super::status::TunnelStatus;
-use crate::counters::TunnelCounters;
+use crate::status::counters::TunnelCounters;
 use docxy_host::trouble::Trouble;
 use docxy_protocol::control::CloseCode;
 use futures_util::future::join_all;

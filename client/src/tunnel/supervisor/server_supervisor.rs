@@ -11,7 +11,7 @@ use super::failure_log::FailureLog;
 use super::legs::Legs;
 use super::race::race;
 use super::successor::{Successor, loss_of_silent};
-use crate::counters::TunnelCounters;
+use crate::status::counters::TunnelCounters;
 use crate::tunnel::dial::{
     ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
 };

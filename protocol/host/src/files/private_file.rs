@@ -2,7 +2,7 @@
 //!
 //! Must never leave a half-written file, or know what a file contains.
 
-use crate::platform::exchange::exchange;
+use crate::platform::swap::swap_names;
 use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -197,7 +197,7 @@ pub fn write_over(other: &Path, path: &Path, content: &[u8]) -> Result<(), FileE
         file.write_all_at(content, 0)?;
         file.set_len(content.len() as u64)?;
         file.sync_all()?;
-        exchange(other, path).or_else(|_| std::fs::rename(other, path))?;
+        swap_names(other, path).or_else(|_| std::fs::rename(other, path))?;
         sync_directory(path)
     };
     written().map_err(failed_write(path))

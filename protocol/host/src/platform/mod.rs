@@ -3,8 +3,8 @@
 //! Must never fail where the system is another one: it then knows nothing, or says that it cannot.
 
 pub mod descriptors;
-pub(crate) mod exchange;
 pub mod memory;
 pub mod network;
 pub mod port_holder;
 pub(crate) mod signals;
+pub(crate) mod swap;

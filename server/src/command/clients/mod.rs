@@ -8,7 +8,7 @@ pub(super) mod revoke;
 
 use super::error::CommandError;
 use super::open_state;
-use crate::live_clients::{self, LiveClients};
+use crate::access::live_clients::{self, LiveClients};
 use crate::settings::{CommonSettings, Flags};
 use crate::state::ClientList;
 use crate::state::usage::{self, StoredUsages};

@@ -5,7 +5,7 @@
 
 use super::response_stream::ResponseStream;
 use super::undelivered::Undelivered;
-use crate::store::StoredManifest;
+use crate::upstream::store::StoredManifest;
 use bytes::Bytes;
 use docxy_protocol::frame;
 use docxy_protocol::limits::{PREFETCH_BYTES_MAX, PREFETCH_ITEMS_MAX};

@@ -1,7 +1,7 @@
 //! A stream that counts as open until it is dropped.
 
 use super::fair_queue::{InService, Turn};
-use crate::budget::Slot;
+use crate::admission::budget::Slot;
 use docxy_protocol::fault::Fault;
 use docxy_transport::{FinishedStream, SendError, SendStream};
 use tokio_util::task::task_tracker::TaskTrackerToken;

@@ -4,9 +4,9 @@
 
 use super::ListenerContext;
 use crate::admission::ClientAdmission;
-use crate::budget::BudgetShare;
+use crate::admission::budget::BudgetShare;
+use crate::exchange::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use crate::exchange::{self, Resources};
-use crate::streams::{ExchangeSegments, FairQueue, ResponseStream, SegmentStreams};
 use bytes::Bytes;
 use docxy_host::logging::spans;
 use docxy_protocol::congestion::Handle;

@@ -5,7 +5,6 @@
 
 use super::rate_limit::{LastRateLimit, without_volatile_fields};
 use super::{ManifestRequest, PublicManifests};
-use crate::store::{Key, Store, StoredManifest};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::http::body::collect_until;
 use crate::upstream::http::redirect::UpstreamResponse;
@@ -15,6 +14,7 @@ use crate::upstream::registry::authorized_registry::AuthorizedRegistry;
 use crate::upstream::registry::cacheable_request;
 use crate::upstream::registry::public_proof::PublicProof;
 use crate::upstream::registry::response::Response;
+use crate::upstream::store::{Key, Store, StoredManifest};
 use docxy_protocol::accept::accepts;
 use docxy_protocol::fault::{FaultKind, Hop};
 use docxy_protocol::headers::{Headers, is_encoded};

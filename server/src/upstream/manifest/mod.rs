@@ -17,7 +17,7 @@ use super::registry::dispatch;
 use super::registry::public_proof::PublicProof;
 use super::registry::response::{Response, ResponseBody};
 use super::token::QuotaAccount;
-use crate::store::{Lru, Scope, Store, StoredManifest};
+use crate::upstream::store::{Lru, Scope, Store, StoredManifest};
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::fault::Hop;
 use docxy_protocol::headers::Headers;

@@ -3,9 +3,9 @@
 //!
 //! Must never be made of anything but a registry's success for a request that was sent without an account.
 
-use crate::store::Key;
 use crate::upstream::http::body::Body;
 use crate::upstream::http::redirect::UpstreamResponse;
+use crate::upstream::store::Key;
 use docxy_protocol::authorization::Authorization;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::name::{Digest, Reference, Registry, Repository};

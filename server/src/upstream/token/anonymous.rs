@@ -7,8 +7,8 @@
 use super::bearer_challenge::BearerChallenge;
 use super::cache::CachedToken;
 use super::service::TokenUnavailable;
-use crate::store::Lru;
 use crate::upstream::http::credentials::Credentials;
+use crate::upstream::store::Lru;
 use docxy_protocol::name::Repository;
 use parking_lot::Mutex;
 use url::Origin;

@@ -4,7 +4,7 @@
 
 use super::refreshing_cell::{Expiring, RefreshingCell};
 use super::service::{Token, TokenUnavailable};
-use crate::store::Lru;
+use crate::upstream::store::Lru;
 use docxy_protocol::secret::Secret;
 use parking_lot::Mutex;
 use std::hash::Hash;

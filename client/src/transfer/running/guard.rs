@@ -3,7 +3,7 @@
 //! Must never lock anything for a chunk.
 
 use super::{Entry, RunningTransfers, TransferRegistry, TransferSnapshot, WaitsFor};
-use crate::pulls::{End, Moment};
+use crate::status::pulls::{End, Moment};
 use crate::tunnel::Session;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;

@@ -11,8 +11,8 @@ mod tests;
 pub(crate) use guard::TransferGuard;
 pub(super) use guard::Waiting;
 
-use crate::counters::TransferCounters;
-use crate::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
+use crate::status::counters::TransferCounters;
+use crate::status::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
 use docxy_host::logging::spans;
 use docxy_host::random::random_u64;
 use docxy_protocol::fault::Fault;
