@@ -45,7 +45,7 @@ impl ContentCache {
             return Some(entry);
         }
         let entry = self.store.get(key).await?;
-        self.descriptor_index.insert_manifest(&entry, key.scope.is_public());
+        self.descriptor_index.insert_manifest(&entry, &key.scope);
         Some(entry)
     }
 
@@ -56,7 +56,7 @@ impl ContentCache {
 
     /// Stores content.
     pub(crate) fn put(&self, key: &Key, entry: &CacheEntry) {
-        self.descriptor_index.insert_manifest(entry, key.scope.is_public());
+        self.descriptor_index.insert_manifest(entry, &key.scope);
         self.store.put(key, entry);
     }
 
@@ -70,9 +70,9 @@ impl ContentCache {
     /// # Errors
     /// If the bytes have another length or digest.
     pub(super) fn finish(&self, writer: Writer<ContentKind>) -> Result<CacheEntry, WriteError> {
-        let is_public = writer.key().scope.is_public();
+        let scope = writer.key().scope.clone();
         let entry = writer.finish()?;
-        self.descriptor_index.insert_manifest(&entry, is_public);
+        self.descriptor_index.insert_manifest(&entry, &scope);
         Ok(entry)
     }
 }

@@ -3,6 +3,7 @@
 //! Shows which content a prefetch may bring, and which platform an engine chose. Never answers for a
 //! registry.
 
+use super::CacheScope;
 use super::content_cache::CacheEntry;
 use docxy_host::lru::Lru;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
@@ -55,8 +56,8 @@ impl Default for DescriptorIndex {
 }
 
 impl DescriptorIndex {
-    /// Adds the digests that a manifest names, which is public or not.
-    pub(crate) fn insert_manifest(&self, entry: &CacheEntry, is_public: bool) {
+    /// Adds the digests that a manifest of this scope names.
+    pub(crate) fn insert_manifest(&self, entry: &CacheEntry, scope: &CacheScope) {
         let named: Vec<(Digest, Role)> = match parse_manifest(entry) {
             Some(Manifest::Index(entries)) => {
                 entries.into_iter().map(|entry| (entry.digest, Role::Image(entry.platform))).collect()
@@ -70,8 +71,8 @@ impl DescriptorIndex {
         };
         let mut roles = self.roles.lock();
         for (digest, role) in named.into_iter().take(DIGESTS_PER_MANIFEST_MAX) {
-            let was_public = roles.get(&digest).is_some_and(|(_, is_public)| *is_public);
-            roles.insert(digest, (role, is_public || was_public), 1);
+            let was_public = roles.get(&digest).is_some_and(|(_, in_public_manifest)| *in_public_manifest);
+            roles.insert(digest, (role, scope.is_public() || was_public), 1);
         }
         drop(roles);
         self.inserted.notify_waiters();
