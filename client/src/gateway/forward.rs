@@ -192,7 +192,7 @@ impl Gateway {
     ) -> Result<Session, Fault> {
         let tunnel = &self.context.tunnel;
         if !tunnel.has_session(need, lost) {
-            guard.wait(WaitsFor::Tunnel, Some(tunnel.fault(need).to_string()));
+            guard.wait(WaitsFor::Tunnel, Some((&tunnel.fault(need)).into()));
         }
         tunnel.session(need, lost, deadline.session).await
     }

@@ -40,9 +40,10 @@ impl Gateway {
             self.context.counters.pull.observe(took.as_secs_f64());
         }
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let (trace_id, image, reason) = (pull.trace, &pull.image, pull.failure.as_ref());
+        let (trace_id, image) = (pull.trace, &pull.image);
+        let reason = pull.failure.as_ref().map(|failure| failure.text.as_str());
         let (crossed, cached, interruptions) = (pull.from_tunnel, pull.from_cache, pull.interruptions);
-        let failure = (*outcome == Outcome::Failed).then(|| reason.map_or("", |reason| reason.as_str()));
+        let failure = (*outcome == Outcome::Failed).then(|| reason.unwrap_or_default());
         let span = PullSpan {
             trace: trace_id,
             image,
@@ -52,7 +53,6 @@ impl Gateway {
             failure,
         };
         span.record();
-        let reason = reason.map(tracing::field::display);
         match outcome {
             Outcome::Done => tracing::info!(
                 target: TARGET, event = "pull_end", %trace_id, image, ms, crossed, cached, interruptions,
@@ -65,7 +65,7 @@ impl Gateway {
             Outcome::Failed => tracing::warn!(
                 target: TARGET, event = "pull_failure", %trace_id, image, ms, crossed, cached, interruptions, reason,
                 "pull {image} failed after {}: {}", describe_time(took),
-                pull.failure.as_ref().map_or("no reason is known", |reason| reason.as_str())
+                reason.unwrap_or("no reason is known")
             ),
         }
     }

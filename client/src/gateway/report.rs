@@ -1,5 +1,6 @@
 //! The states of the tunnel and of its servers in plain values, for `/health` and the status report.
 
+use crate::tunnel::leg::UseReason;
 use crate::tunnel::{Condition, ServerId, ServerState, Session, TunnelStatus};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{Leg, Path};
@@ -55,6 +56,8 @@ pub struct SessionState {
     pub leg: Leg,
     /// Why that leg carries it.
     pub leg_reason: Option<String>,
+    /// The same as a value.
+    pub leg_cause: Option<UseReason>,
     /// How both ends send.
     pub congestion: String,
     /// The estimated round-trip time in milliseconds.
@@ -130,6 +133,7 @@ impl SessionState {
             proxy: session.proxy().map(ToString::to_string),
             leg: transport.leg(),
             leg_reason: session.use_reason().map(|reason| reason.to_string()),
+            leg_cause: session.use_reason(),
             congestion: session.congestion().to_string(),
             rtt_ms: rtt_ms(&transport.path()),
             loss: session.loss(),

@@ -8,7 +8,7 @@ use docxy_protocol::name::Registry;
 use docxy_protocol::rate_limit::{RateLimit, reset};
 use docxy_protocol::text::CleanText;
 use http::StatusCode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +20,9 @@ const REPORTED_LIMITS_MAX: usize = 64;
 
 /// The user is warned when less than this fraction of a limit is left: a tenth.
 const LOW_DIVISOR: u64 = 10;
+
+/// How long a refusal without a time is shown. Registries that limit requests do so for some minutes.
+const REFUSAL_SHOWN: SignedDuration = SignedDuration::from_mins(5);
 
 /// A registry's pull limit, as it was last reported. As JSON, the fields are those of `/health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +65,10 @@ impl RateLimits {
     pub(crate) fn all(&self) -> Vec<ReportedLimit> {
         let mut limits = self.0.lock();
         let now = Timestamp::now();
+        limits.retain(|_, (limit, _)| limit.limit.is_some() || limit.refuses(now));
         for (limit, _) in limits.values_mut() {
             limit.resets_at = limit.resets_at.filter(|reset| *reset > now);
         }
-        // A refusal is over then.
-        limits.retain(|_, (limit, _)| limit.limit.is_some() || limit.resets_at.is_some());
         limits.values().map(|(limit, _)| limit.clone()).collect()
     }
 
@@ -107,6 +109,13 @@ impl RateLimits {
     }
 }
 
+impl ReportedLimit {
+    /// Whether a refusal still holds.
+    fn refuses(&self, now: Timestamp) -> bool {
+        self.resets_at.map_or(now.duration_since(self.at) < REFUSAL_SHOWN, |reset| reset > now)
+    }
+}
+
 impl Stock {
     /// A refusal without counts says nothing of what is left.
     const fn of(limit: &ReportedLimit) -> Self {
@@ -118,7 +127,7 @@ impl Stock {
     }
 }
 
-/// `None` unless both counts are reported, or the time of a refusal.
+/// `None` unless both counts are reported, or the registry refuses.
 fn read(registry: &Registry, status: StatusCode, headers: &Headers) -> Option<ReportedLimit> {
     let (registry, at) = (registry.clone(), Timestamp::now());
     let resets_at = reset(headers, SystemTime::from(at)).and_then(|reset| Timestamp::try_from(reset).ok());
@@ -128,7 +137,7 @@ fn read(registry: &Registry, status: StatusCode, headers: &Headers) -> Option<Re
             let window = window.map(|window| window.as_secs());
             Some(ReportedLimit { registry, source, limit, remaining, window, at, resets_at })
         }
-        _ => (status == StatusCode::TOO_MANY_REQUESTS && resets_at.is_some()).then_some(ReportedLimit {
+        _ => (status == StatusCode::TOO_MANY_REQUESTS).then_some(ReportedLimit {
             registry,
             source: None,
             limit: None,
@@ -190,8 +199,12 @@ mod tests {
         let retry = headers(&[(http::header::RETRY_AFTER, "90")]);
         let ghcr = "ghcr.io".parse().unwrap();
         limits.observe_response(&ghcr, StatusCode::SERVICE_UNAVAILABLE, &retry);
+        assert_eq!(limits.all().len(), 1, "this is no limit");
         limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &headers(&[]));
-        assert_eq!(limits.all().len(), 1, "this is no limit, or has no time");
+        let refusal = limits.all().remove(1);
+        assert_eq!((refusal.limit, refusal.resets_at), (None, None));
+        limits.0.lock().values_mut().for_each(|(limit, _)| limit.at -= REFUSAL_SHOWN);
+        assert_eq!(limits.all().len(), 1, "nobody knows whether it still refuses");
         limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &retry);
         let refusal = limits.all().remove(1);
         assert_eq!((refusal.limit, refusal.remaining), (None, None));

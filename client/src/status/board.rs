@@ -142,8 +142,8 @@ fn event(snapshot: &Snapshot) -> Result<Vec<u8>, serde_json::Error> {
 mod tests {
     use super::*;
     use crate::gateway::{LineState, ServerReport, TunnelState};
-    use crate::status::EngineReport;
     use crate::status::recent_errors::{Advice, RecentError};
+    use crate::status::{Cause, EngineReport};
     use docxy_protocol::text::clean;
     use jiff::Timestamp;
     use proptest::prelude::*;
@@ -187,6 +187,7 @@ mod tests {
                 at,
                 count: 1,
                 text: clean(text),
+                cause: Cause::Refusal { status: 404 },
                 image: Some(any()),
                 advice: Advice::Wait,
             }],

@@ -2,6 +2,7 @@
 //!
 //! Must never decide anything: it counts, and stores the last reason.
 
+use crate::status::reason::Cause;
 use crate::status::recent_errors::{Advice, RecentErrors};
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -236,7 +237,8 @@ impl TunnelEvents {
 
     pub(crate) fn disconnected(&self, reason: impl Display) {
         self.disconnects.increment();
-        self.recent.record(format_args!("tunnel: {reason}"), None, Advice::Wait);
+        let cause = Cause::Fault { hop: Hop::Tunnel, kind: FaultKind::Down };
+        self.recent.record(format_args!("tunnel: {reason}"), cause, None, Advice::Wait);
         self.last_disconnect.set(reason);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod counters;
 mod engines;
 pub mod pulls;
 mod read;
+pub(crate) mod reason;
 pub(crate) mod recent_errors;
 
 pub(crate) use board::{Board, EventStream};
@@ -17,6 +18,7 @@ pub(crate) use read::read;
 
 use crate::gateway::{ReportedLimit, ServerReport, TunnelState};
 use crate::status::pulls::{Finished, PullReport};
+pub use crate::status::reason::Cause;
 pub use crate::status::recent_errors::{Advice, RecentError};
 pub use engines::EngineReport;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,7 @@
 //!
 //! Only records. Must never hold more than a few, or a text that was not cleaned.
 
+use super::reason::Cause;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::text::{CleanText, clean};
 use http::StatusCode;
@@ -27,6 +28,8 @@ pub struct RecentError {
     pub count: u64,
     /// What is wrong.
     pub text: CleanText,
+    /// The same as a value.
+    pub cause: Cause,
     /// The image that was pulled, if it was for one.
     pub image: Option<String>,
     /// What to do.
@@ -58,7 +61,8 @@ pub enum Advice {
 }
 
 impl RecentErrors {
-    pub(crate) fn record(&self, text: impl Display, image: Option<String>, advice: Advice) {
+    /// Records an error, each by its text and image once.
+    pub(crate) fn record(&self, text: impl Display, cause: Cause, image: Option<String>, advice: Advice) {
         let (at, text) = (Timestamp::now(), clean(text));
         let mut errors = self.0.lock();
         let known = errors.iter().position(|error| error.text == text && error.image == image);
@@ -66,14 +70,14 @@ impl RecentErrors {
         if errors.len() >= ERRORS_MAX {
             errors.pop_front();
         }
-        errors.push_back(RecentError { at, count: count + 1, text, image, advice });
+        errors.push_back(RecentError { at, count: count + 1, text, cause, image, advice });
     }
 
     /// A fault that an engine's request ended with. What is wrong with the request itself is for its sender, who may be
     /// any web page.
     pub(crate) fn record_fault(&self, fault: &Fault, image: Option<String>) {
         if fault.hop != Hop::Engine {
-            self.record(fault, image, Advice::of(fault));
+            self.record(fault, fault.into(), image, Advice::of(fault));
         }
     }
 
@@ -85,7 +89,7 @@ impl RecentErrors {
             StatusCode::TOO_MANY_REQUESTS => Advice::Quota,
             _ => Advice::CheckRegistry,
         };
-        self.record(format_args!("registry: it answers {status}"), Some(image), advice);
+        self.record(format_args!("registry: it answers {status}"), status.into(), Some(image), advice);
     }
 
     /// The errors, the latest last.

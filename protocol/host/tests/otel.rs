@@ -17,14 +17,14 @@ const IS_PROGRAM: &str = "DOCXY_TEST_OTEL";
 
 /// Two requests and the pull. Then it waits until its input ends.
 fn program() {
-    let log = logging::start(&Filter::level(tracing::Level::INFO));
+    let log = logging::start(&Filter::level(tracing::Level::ERROR));
     drop(spans::request(TRACE, "manifest", "docker.io/library/app:latest"));
-    let exchange = tracing::info_span!("exchange", trace_id = %TRACE, operation = "blob");
+    let exchange = tracing::error_span!("exchange", trace_id = %TRACE, operation = "blob");
     spans::join(&exchange, TRACE);
-    exchange.in_scope(|| tracing::info!("of no interest"));
+    exchange.in_scope(|| tracing::error!("of no interest"));
     // A span is exported when it has ended.
     drop(exchange);
-    tracing::info_span!("connection").in_scope(|| ());
+    tracing::error_span!("connection").in_scope(|| ());
     let (began, took) = (SystemTime::now(), Duration::from_secs(3));
     let image = "docker.io/library/app:latest";
     spans::PullSpan { trace: TRACE, image, began, took, bytes: 5, failure: None }.record();

@@ -18,9 +18,10 @@ use changes::Changes;
 use clap::Args;
 use console::{Term, truncate_str};
 use docxy_host::net::listen_address::ListenAddress;
-use docxy_host::process::terminal::print;
+use docxy_host::process::terminal::{print, reader_leaves_within};
 use jiff::Timestamp;
 use serde_json::json;
+use std::io;
 use std::time::Duration;
 use view::{Drawn, lines};
 
@@ -71,7 +72,7 @@ pub(super) fn status(arguments: StatusArguments, flags: Flags) -> Result<(), Com
     }
 }
 
-/// Never ends without an error.
+/// Ends without an error if nobody reads any more, as in `docxy-client status --watch | head`.
 fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Result<(), CommandError> {
     let terminal = Term::stdout();
     let drawn = (terminal.is_term() && !json).then(Drawn::of_environment);
@@ -96,8 +97,13 @@ fn watch_it(look: impl Fn() -> Result<Snapshot, NotRunning>, json: bool) -> Resu
                 Err(error) => changes.error(&error.to_string(), now),
             })
         };
-        print(&text).map_err(CommandError::Output)?;
-        std::thread::sleep(INTERVAL);
+        match print(&text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            printed => printed.map_err(CommandError::Output)?,
+        }
+        if reader_leaves_within(INTERVAL) {
+            return Ok(());
+        }
     }
 }
 

@@ -45,13 +45,21 @@ function tag(element, text) {
   show(element, Boolean(text));
 }
 
+// Why something failed. What the program says of it is in English.
+export function why(text, cause) {
+  const { fault, refusal } = cause ?? {};
+  if (fault) return say("fault", { hop: say(`hop_${fault.hop}`), kind: say(`kind_${fault.kind}`), text });
+  if (refusal) return say("refusal", { status: refusal.status, text });
+  return text ? say("detail", { text }) : "";
+}
+
 function waits(element, pull) {
   const what = { tunnel: "waitsTunnel", permit: "waitsPermit", server: "waitsServer" }[pull.waits_for];
   // Each request waits for a moment.
   const time = pull.waits_since ? ago(pull.waits_since) : 0;
   const words = what && (time >= 2 || pull.reason) && say("waitsSince", { what: say(what), time: duration(Math.floor(time)) });
-  const { reason } = pull;
-  const text = words && reason ? say("because", { words, reason }) : words || reason || "";
+  const reason = why(pull.reason, pull.cause);
+  const text = words && reason ? say("because", { words, reason }) : words || reason;
   setText(element, text);
   setClass(element, what ? "waits" : "waits bad");
   show(element, text !== "");
@@ -91,7 +99,7 @@ export function finished(items) {
       pull.interruptions > 0 && say("resumed", { n: pull.interruptions }),
       pull.engine, pull.platform,
     ];
-    setText(part(item, "reason"), pull.reason ?? "");
+    setText(part(item, "reason"), why(pull.reason, pull.cause));
     show(part(item, "reason"), Boolean(pull.reason));
     setText(part(item, "how"), how.filter(Boolean).join(" · "));
   });
@@ -99,10 +107,11 @@ export function finished(items) {
 
 export function errors(items) {
   fill(byId("errors"), items, (error) => `${error.image} ${error.text}`, (error) => make("li", "row",
-    make("p", "names", ...(error.image ? [make("h3", "", ...imageName(error.image))] : []), make("span", "bad", error.text)),
+    make("p", "names", ...(error.image ? [make("h3", "", ...imageName(error.image))] : []), named("text", "span", "bad")),
     named("when", "span", "small"), named("advice", "p", "wide small"), named("command", "div", "wide line-of-code")),
   (item, error) => {
     const times = error.count > 1 ? ` · ${say("times", { n: error.count })}` : "";
+    setText(part(item, "text"), why(error.text, error.cause));
     setText(part(item, "when"), since(error.at) + times);
     setText(part(item, "advice"), say(`advice_${error.advice}`));
     // Only a name that means nothing else to a shell.
@@ -127,7 +136,7 @@ export function servers(items) {
     setText(part(item, "marks"), marks.filter(Boolean).join(" · "));
     const facts = [
       server.leg?.toUpperCase(), server.rtt_ms !== null && `${server.rtt_ms} ms`,
-      server.bytes_received !== null && bytes(server.bytes_received), server.reason,
+      server.bytes_received !== null && bytes(server.bytes_received), why(server.reason),
     ];
     setText(part(item, "facts"), facts.filter(Boolean).join(" · "));
     const use = part(item, "use");
@@ -144,7 +153,7 @@ export function engines(items, host) {
     name: engine.name,
     state: say(engine.problem ? "engineProblem" : engine.is_set_up ? "engineReady" : "engineNot"),
     look: engine.problem ? "warn" : engine.is_set_up ? "good" : "",
-    hint: engine.problem ?? say(engine.is_set_up ? "engineTest" : "engineSet"),
+    hint: why(engine.problem) || say(engine.is_set_up ? "engineTest" : "engineSet"),
     lines: [engine.is_set_up ? engine.test : engine.setup].filter(Boolean),
   }));
   if (items?.length === 0) rows.push(none);

@@ -13,10 +13,10 @@ pub(crate) use pull::Pull;
 pub use report::{Finished, LayerReport, LayerState, Outcome, PullReport};
 pub(crate) use wanted::Wanted;
 
+use crate::status::reason::Reason;
 use docxy_protocol::manifest::Manifest;
 use docxy_protocol::name::Digest;
 use docxy_protocol::request::TraceId;
-use docxy_protocol::text::CleanText;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub(crate) struct Progress {
     pub(crate) bytes: u64,
     pub(crate) bytes_per_second: u64,
     /// What it waits for, since when, and why if something failed.
-    pub(crate) wait: Option<(crate::transfer::WaitsFor, Instant, Option<String>)>,
+    pub(crate) wait: Option<(crate::transfer::WaitsFor, Instant, Option<Reason>)>,
 }
 
 /// How a transfer ended.
@@ -160,7 +160,7 @@ impl Pulls {
     }
 
     /// A request has failed for good.
-    pub(crate) fn failed(&mut self, wanted: &Wanted, failure: CleanText) {
+    pub(crate) fn failed(&mut self, wanted: &Wanted, failure: Reason) {
         if let Some(pull) = self.running.iter_mut().rev().find(|pull| pull.takes(wanted)) {
             pull.failure = Some(failure);
         }

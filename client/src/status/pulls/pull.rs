@@ -2,11 +2,11 @@
 
 use super::wanted::{Target, Wanted};
 use super::{End, Moment};
+use crate::status::reason::Reason;
 use docxy_protocol::manifest::{Descriptor, Manifest};
 use docxy_protocol::name::{Digest, Registry, Repository};
 use docxy_protocol::platform::Platform;
 use docxy_protocol::request::TraceId;
-use docxy_protocol::text::{CleanText, clean};
 use http::StatusCode;
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +36,7 @@ pub(crate) struct Pull {
     pub(crate) from_cache: u64,
     pub(crate) from_neighbour: u64,
     pub(crate) interruptions: u32,
-    pub(crate) failure: Option<CleanText>,
+    pub(crate) failure: Option<Reason>,
     pub(crate) ended: Option<(Moment, super::Outcome)>,
     /// When it asked, or got something, last.
     pub(super) active: Moment,
@@ -191,7 +191,7 @@ impl Pull {
         let is_content = status.is_none_or(|status| status.is_success());
         self.has_content |= is_content && end.bytes > 0;
         if let Some(status) = status.filter(|status| is_failure(*status)) {
-            self.failure = Some(clean(format_args!("the registry answers {status}")));
+            self.failure = Some(status.into());
         } else if end.is_complete {
             self.failure = None;
         }

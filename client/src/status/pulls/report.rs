@@ -2,8 +2,9 @@
 
 use super::pull::{Blob, Pull};
 use super::{Moment, Progress};
+use crate::status::reason::Cause;
 use crate::transfer::WaitsFor;
-use docxy_protocol::text::{CleanText, clean};
+use docxy_protocol::text::CleanText;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,8 @@ pub struct PullReport {
     pub waits_since: Option<Timestamp>,
     /// Why, if something failed.
     pub reason: Option<CleanText>,
+    /// The same as a value.
+    pub cause: Option<Cause>,
 }
 
 /// A layer of a running pull.
@@ -94,6 +97,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Why, if it failed.
     pub reason: Option<CleanText>,
+    /// The same as a value.
+    pub cause: Option<Cause>,
     /// How long it took.
     pub milliseconds: u64,
     /// The layers that were fetched, and all.
@@ -146,6 +151,7 @@ impl Pull {
             length: blob.size,
         };
         let rest = length.map(|length| length.saturating_sub(bytes));
+        let reason = wait.as_ref().and_then(|(.., reason)| reason.as_ref()).or(self.failure.as_ref());
         PullReport {
             id: self.id,
             image: self.image.clone(),
@@ -159,7 +165,8 @@ impl Pull {
             layers: self.blobs.iter().enumerate().filter(|(_, blob)| !blob.is_config).map(layer).collect(),
             waits_for: wait.as_ref().map(|(waits_for, ..)| *waits_for),
             waits_since: wait.as_ref().and_then(|(_, since, _)| now.wall_of(*since)),
-            reason: wait.and_then(|(.., reason)| reason.map(clean)).or_else(|| self.failure.clone()),
+            reason: reason.map(|reason| reason.text.clone()),
+            cause: reason.and_then(|reason| reason.cause),
         }
     }
 
@@ -174,7 +181,8 @@ impl Pull {
             platform: self.platform.as_ref().map(ToString::to_string),
             at: end.wall,
             outcome,
-            reason: self.failure.clone(),
+            reason: self.failure.as_ref().map(|failure| failure.text.clone()),
+            cause: self.failure.as_ref().and_then(|failure| failure.cause),
             milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             layers: (layers().filter(|blob| blob.is_whole).count(), layers().count()),
             from_tunnel: self.from_tunnel,

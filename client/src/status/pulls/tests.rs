@@ -1,5 +1,7 @@
 use super::*;
+use crate::status::Cause;
 use crate::transfer::WaitsFor;
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
 use docxy_protocol::name::Registry;
 use docxy_protocol::request::{Method, Operation, Request};
 use serde_json::json;
@@ -154,10 +156,11 @@ fn a_failure_is_told_until_another_attempt_succeeds() {
         };
         Wanted::of(&Request::new(Registry::docker_hub(), operation), Some("docker")).unwrap()
     };
-    day.pulls.failed(&wanted(10), "tunnel: down".into());
+    day.pulls.failed(&wanted(10), (&Fault::new(Hop::Tunnel, FaultKind::Down, "down")).into());
     day.pass(20);
     let pull = day.running().remove(0);
     assert_eq!((pull.reason, pull.layers[0].state), (Some("tunnel: down".into()), LayerState::Stopped));
+    assert_eq!(pull.cause, Some(Cause::Fault { hop: Hop::Tunnel, kind: FaultKind::Down }));
     day.pass(20);
     assert_eq!(day.pulls.finished()[0].outcome, Outcome::Failed);
     // The engine tries again.
@@ -191,7 +194,7 @@ fn a_pull_waits_if_nothing_of_it_moves() {
     let since = day.now;
     day.pass(9);
     let wait = |id: u64, moves: u64| {
-        let wait = Some((WaitsFor::Tunnel, since.at, Some("down".to_owned())));
+        let wait = Some((WaitsFor::Tunnel, since.at, Some("down".to_owned().into())));
         Progress { wait: wait.filter(|_| id != moves), ..Progress::default() }
     };
     let moving = day.pulls.running(day.now, |id| Some(wait(id, second))).remove(0);

@@ -15,6 +15,7 @@ use super::range_request::Continuation;
 use super::running::{TransferGuard, WaitsFor};
 use crate::exchange::ExchangeError;
 use crate::local_api::LocalBody;
+use crate::status::reason::Reason;
 use crate::tunnel::{Deadline, Need};
 use bytes::Bytes;
 use docxy_protocol::fault::Fault;
@@ -94,7 +95,7 @@ impl ResumableBody {
                 Content::Local(body) => {
                     let left = part.end - self.position;
                     let waits = |reason: Option<String>| match reason {
-                        Some(_) => self.guard.wait(WaitsFor::Server, reason),
+                        Some(_) => self.guard.wait(WaitsFor::Server, reason.map(Reason::from)),
                         None => self.guard.proceed(),
                     };
                     match body.next(waits).await {
@@ -250,7 +251,7 @@ impl ResumableBody {
         loop {
             let delay = self.stall.get_or_insert_with(Stall::begin).delay;
             let Some(until) = self.stall_end() else { return Err(self.timed_out()) };
-            let reason = self.last_fault.as_ref().map(ToString::to_string);
+            let reason = self.last_fault.as_ref().map(Reason::from);
             self.guard.wait(WaitsFor::Server, reason.clone());
             tokio::time::sleep_until(until.min(Instant::now() + delay).into()).await;
             if Instant::now() >= until {
@@ -304,7 +305,7 @@ impl ResumableBody {
         if source.asked_at.replace(bytes.start) == Some(bytes.start) {
             return None;
         }
-        self.guard.wait(WaitsFor::Server, self.last_fault.as_ref().map(ToString::to_string));
+        self.guard.wait(WaitsFor::Server, self.last_fault.as_ref().map(Reason::from));
         running.blob(source.range_request.request.clone(), bytes.clone()).await.ok()
     }
 
@@ -314,7 +315,7 @@ impl ResumableBody {
         else {
             return Err(self.timed_out());
         };
-        let reason = self.last_fault.as_ref().map(ToString::to_string);
+        let reason = self.last_fault.as_ref().map(Reason::from);
         let operation = &range_request.request.operation;
         let permit = match session.try_permit(operation) {
             Some(permit) => Some(permit),

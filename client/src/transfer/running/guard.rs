@@ -2,8 +2,9 @@
 //!
 //! Must never lock anything for a chunk.
 
-use super::{Entry, RunningTransfers, TransferRegistry, TransferSnapshot, WaitsFor};
+use super::{Entry, RunningTransfers, State, TransferRegistry, TransferSnapshot, WaitsFor};
 use crate::status::pulls::{End, Moment};
+use crate::status::reason::Reason;
 use crate::tunnel::Session;
 use docxy_protocol::limits::PREFETCH_MANIFEST_BYTES_MAX;
 use docxy_protocol::manifest::Manifest;
@@ -33,7 +34,7 @@ pub(crate) struct TransferGuard {
 pub(in crate::transfer) struct Waiting {
     server: Option<SocketAddr>,
     waits_for: Option<WaitsFor>,
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 impl TransferGuard {
@@ -125,7 +126,7 @@ impl TransferGuard {
     }
 
     /// It waits. Since when stays as it was if it waited already.
-    pub(crate) fn wait(&self, waits_for: WaitsFor, reason: Option<String>) {
+    pub(crate) fn wait(&self, waits_for: WaitsFor, reason: Option<Reason>) {
         let mut state = self.entry.state.lock();
         state.waits_since.get_or_insert_with(Instant::now);
         state.snapshot.waits_for = Some(waits_for);
@@ -165,7 +166,9 @@ impl TransferGuard {
         let (entry, changes) = (Arc::clone(&self.entry), self.registry.watch());
         unfold((entry, changes, None), async |(entry, mut changes, last)| {
             loop {
-                let now = entry.state.lock().snapshot.reason.clone();
+                let reason =
+                    |state: &State| state.snapshot.reason.as_ref().map(|reason| reason.text.to_string());
+                let now = reason(&entry.state.lock());
                 if now != last {
                     return Some((now.clone(), (entry, changes, now)));
                 }

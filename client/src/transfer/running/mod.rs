@@ -13,6 +13,7 @@ pub(super) use guard::Waiting;
 
 use crate::status::counters::TransferCounters;
 use crate::status::pulls::{End, Event, Finished, Moment, Progress, PullReport, Pulls, Wanted};
+use crate::status::reason::Reason;
 use docxy_host::logging::spans;
 use docxy_host::random::random_u64;
 use docxy_protocol::fault::Fault;
@@ -71,7 +72,7 @@ pub struct TransferSnapshot {
     /// How long no byte has arrived, while it waits.
     pub waits_seconds: Option<u64>,
     /// Why it waits, if something failed.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<Reason>,
 }
 
 /// What a transfer waits for.
@@ -184,7 +185,7 @@ impl TransferRegistry {
 
     /// A request has failed, after its transfer has ended.
     pub(crate) fn failed(&self, wanted: &Wanted, fault: &Fault) {
-        self.0.pulls.lock().failed(wanted, docxy_protocol::text::clean(fault));
+        self.0.pulls.lock().failed(wanted, fault.into());
     }
 
     /// Reports when a transfer begins, ends, waits or continues. Bytes and rates are not reported.

@@ -45,8 +45,8 @@ fn a_wait_keeps_its_beginning_until_it_ends() {
         (waits_for, reason)
     };
     assert_eq!(wait(), (None, None));
-    guard.wait(WaitsFor::Tunnel, Some("down".into()));
-    assert_eq!(wait(), (Some(WaitsFor::Tunnel), Some("down".into())));
+    guard.wait(WaitsFor::Tunnel, Some("down".to_owned().into()));
+    assert_eq!(wait(), (Some(WaitsFor::Tunnel), Some("down".to_owned().into())));
     let began = since();
     guard.wait(WaitsFor::Permit, None);
     assert_eq!((wait(), since()), ((Some(WaitsFor::Permit), None), began));

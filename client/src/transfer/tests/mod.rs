@@ -391,7 +391,7 @@ async fn the_registry_lists_what_a_transfer_waits_for() {
                 assert_eq!((&*transfer.image, transfer.operation), ("docker.io/library/hello", "blob"));
                 assert_eq!((transfer.length, transfer.bytes > LENGTHS[0]), (Some(LENGTHS[0]), false));
                 if let Some(reason) = &transfer.reason {
-                    assert!(reason.starts_with("tunnel: "), "{reason}");
+                    assert!(reason.text.as_str().starts_with("tunnel: "), "{reason:?}");
                     assert!(transfer.server.is_some());
                     return;
                 }

@@ -1,9 +1,10 @@
 //! Why a way is in use, and why another one is dialed beside it: for `/health` and the log.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why a way is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UseReason {
     /// The user's setting names it.
     Set,

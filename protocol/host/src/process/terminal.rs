@@ -4,9 +4,10 @@
 //! for: a write to a paused terminal, or to a pipe that is not read, blocks without an error. A command that
 //! ends with its output may wait.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -54,6 +55,12 @@ pub fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Waits this long, or until stdout is a pipe that nobody reads any more. Returns whether it is.
+#[must_use]
+pub fn reader_leaves_within(duration: Duration) -> bool {
+    is_left_within(&io::stdout(), duration)
+}
+
 /// Prints a note, which is not a result, on stderr.
 pub fn print_note(text: &str) {
     // Without stderr the note is lost.
@@ -68,6 +75,12 @@ fn write(mut file: File, text: String) -> io::Result<()> {
         let _ = sender.send(file.write_all(text.as_bytes()));
     })?;
     written.recv_timeout(WRITE_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The kernel reports that without being asked (poll(2), `POLLERR` and `POLLHUP`).
+fn is_left_within(output: &impl AsFd, duration: Duration) -> bool {
+    let until = Timespec::try_from(duration).ok();
+    poll(&mut [PollFd::new(output, PollFlags::empty())], until.as_ref()).is_ok_and(|events| events > 0)
 }
 
 #[cfg(test)]
@@ -85,6 +98,14 @@ mod tests {
         assert_eq!(&read, b"hello\n");
         let error = write(file, "x".repeat(1 << 20)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_noticed() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_left_within(&writer, Duration::ZERO));
+        drop(reader);
+        assert!(is_left_within(&writer, Duration::from_secs(3600)));
     }
 
     #[test]

@@ -109,7 +109,8 @@ async fn run_exchange(
 ) {
     let request = request.without_foreign_credentials();
     let repository = request.operation.repository().filter(|_| client.shared.log.names_images());
-    let span = tracing::info_span!(
+    // Of the highest level, so that it is exported, and warnings have its trace id, whatever the log admits.
+    let span = tracing::error_span!(
         "exchange",
         %id,
         registry = %request.registry,
