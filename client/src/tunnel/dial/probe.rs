@@ -5,6 +5,7 @@
 use crate::status::counters::TunnelCounters;
 use crate::tunnel::address::{self, AddressBook};
 use crate::tunnel::config::{JoinedLink, TunnelConfig};
+use crate::tunnel::dial::permits::ConnectionPermits;
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, dial};
 use crate::tunnel::leg::{DialOrder, Way};
 use crate::tunnel::server::Server;
@@ -74,6 +75,7 @@ impl ServerProbe {
             max_rate: config.max_rate,
             proxy: config.proxy.clone(),
             book: AddressBook::open(config.cache.as_deref()).unstored(),
+            permits: ConnectionPermits::new(config.runtime.as_deref(), &joined.link),
             joins: false,
         };
         let server = Server::new(0, joined.link.address(), joined.trust, Arc::default());
@@ -179,6 +181,9 @@ impl From<DialError> for ProbeError {
         }
         if let Some(outdated) = all.iter().find(|error| matches!(error, DialError::ServerOutdated { .. })) {
             return Self::NotAccepted(Some(CloseCode::ServerOutdated), outdated.to_string());
+        }
+        if all.iter().any(|error| matches!(error, DialError::NoPermit { .. })) {
+            return Self::NotTried("other docxy-client commands have all TCP connections to it");
         }
         if error.is_shutdown() {
             return Self::NotAccepted(Some(CloseCode::Draining), error.to_string());

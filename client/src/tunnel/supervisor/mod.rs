@@ -17,6 +17,7 @@ pub(super) use race::race;
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
+use super::dial::permits::ConnectionPermits;
 use super::network_memory::NetworkMemory;
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
@@ -127,6 +128,7 @@ impl Supervisors {
                 max_rate: options.max_rate,
                 proxy: options.proxy.clone(),
                 book: self.book.clone(),
+                permits: ConnectionPermits::new(options.runtime.as_deref(), link),
                 joins: true,
             };
             let (proxy, memory) = (options.proxy_beside(link), Arc::clone(&self.memory));
