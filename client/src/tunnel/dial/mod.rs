@@ -8,13 +8,14 @@ pub(super) mod permits;
 pub(super) mod probe;
 
 use super::address::{self, AddressBook};
-use super::config::{Congestion, ProxyChoice, Rates};
+use super::config::{Congestion, ProxyChoice};
 use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
 use super::status::Refuser;
 use docxy_host::net::happy_eyeballs::RaceError;
 use docxy_host::net::proxy::{Destination, Proxy, ProxyError};
+use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::Hello;
 use docxy_protocol::limits::TCP_CONNECTIONS_PER_SERVER_MAX;
 use docxy_protocol::link::{Host, Link};
@@ -170,7 +171,9 @@ pub(super) struct DialedSession {
 #[derive(Debug, Clone)]
 pub(super) struct DialOptions {
     pub(super) congestion: Congestion,
-    pub(super) max_rate: Rates,
+    pub(super) max_down: Option<Rate>,
+    /// What all sessions together may send, at most.
+    pub(super) up: RateLimit,
     pub(super) proxy: Option<ProxyChoice>,
     pub(super) book: AddressBook,
     pub(super) permits: ConnectionPermits,
@@ -316,16 +319,14 @@ async fn connect(
         name: link.name.clone(),
         secret: link.secret.clone(),
         congestion: congestion.down,
-        max_rate: options.max_rate.down,
+        max_rate: options.max_down,
     };
     let transport =
         docxy_transport::dial(way.leg(), &peer).await.map_err(|source| match source.session_error() {
             Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
             _ => DialError::Connect { address, source },
         })?;
-    let limit = RateLimit::default();
-    limit.set(options.max_rate.up);
-    let transport = transport.with_rate_limit(limit);
+    let transport = transport.with_rate_limit(options.up.clone());
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     let session = Session::new(transport, congestion, Arc::clone(server));

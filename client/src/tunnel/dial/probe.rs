@@ -16,7 +16,7 @@ use docxy_host::net::happy_eyeballs::ATTEMPT_DELAY;
 use docxy_protocol::control::{CloseCode, StreamHeader};
 use docxy_protocol::limits::ECHO_BYTES_MAX;
 use docxy_protocol::link::Link;
-use docxy_transport::{Leg, ReceiveStream, SessionError};
+use docxy_transport::{Leg, RateLimit, ReceiveStream, SessionError};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -70,9 +70,12 @@ pub(crate) enum EchoError {
 
 impl ServerProbe {
     pub(crate) fn new(config: &TunnelConfig, joined: &JoinedLink) -> Self {
+        let up = RateLimit::default();
+        up.set(config.max_rate.up);
         let options = DialOptions {
             congestion: config.congestion,
-            max_rate: config.max_rate,
+            max_down: config.max_rate.down,
+            up,
             proxy: config.proxy.clone(),
             book: AddressBook::open(config.cache.as_deref()).unstored(),
             permits: ConnectionPermits::new(config.runtime.as_deref(), &joined.link),
