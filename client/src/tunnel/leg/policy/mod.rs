@@ -1,5 +1,9 @@
 //! Decides which way to one server is dialed, tried and used.
 //!
+//! A way that has lost a trial rests for minutes, longer each time. Only after its first lost trial it rests for ten
+//! seconds: chance may have lost it, such as a busy machine, and eight minutes on a leg with a fifth of the link would cost
+//! more than a second trial.
+//!
 //! Must never leave a working way for a guess: it moves only to a session that is up, and, if bodies are under way,
 //! has shown its goodput.
 
