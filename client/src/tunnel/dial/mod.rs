@@ -64,7 +64,7 @@ pub(super) enum DialError {
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
     #[error(
-        "{server}: other docxy-client commands have all {TCP_CONNECTIONS_PER_SERVER_MAX} TCP connections to it; waiting until one ends"
+        "{server}: other docxy-client processes of this user have all {TCP_CONNECTIONS_PER_SERVER_MAX} TCP connections to it; waiting until one ends"
     )]
     NoPermit { server: String },
     #[error(transparent)]

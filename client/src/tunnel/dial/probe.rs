@@ -186,7 +186,9 @@ impl From<DialError> for ProbeError {
             return Self::NotAccepted(Some(CloseCode::ServerOutdated), outdated.to_string());
         }
         if all.iter().any(|error| matches!(error, DialError::NoPermit { .. })) {
-            return Self::NotTried("other docxy-client commands have all TCP connections to it");
+            return Self::NotTried(
+                "other docxy-client processes of this user have all TCP connections to it",
+            );
         }
         if error.is_shutdown() {
             return Self::NotAccepted(Some(CloseCode::Draining), error.to_string());
