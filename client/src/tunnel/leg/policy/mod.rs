@@ -295,6 +295,13 @@ impl LegPolicy {
         self.states.get_mut(way).rests.begin(now, cause, random);
     }
 
+    /// The way that was dialed beside was not tried, for a reason on this machine: that says nothing of it.
+    pub fn beside_not_tried(&mut self, now: Instant) {
+        if let Beside::Dialing(way, _) = std::mem::replace(&mut self.beside, Beside::Nothing) {
+            self.states.get_mut(way).rests.inconclusive(now);
+        }
+    }
+
     /// Whether the way is left if its session is lost so. One that carried nothing has not shown a filter.
     fn would_leave(&self, session: &InUse, loss: SessionLoss, now: Instant) -> bool {
         let strikes_out =
