@@ -111,6 +111,9 @@ pub const ECHO_TIMEOUT: Duration = Duration::from_secs(60);
 /// changes its network leaves connections that end only at the idle timeout. The server keeps the newest.
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = 8;
 
+/// TCP connections of one user to one server at the same time, by all programs of that user: some filters count them.
+pub const TCP_CONNECTIONS_PER_SERVER_MAX: usize = 6;
+
 // ---- Unauthenticated peers
 
 /// Streams that an unauthenticated client may open: the Hello, and requests and segments that follow it

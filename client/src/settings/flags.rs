@@ -44,7 +44,8 @@ pub struct ConnectionFlags {
     /// How fast both ends may send at most, whatever --congestion says, as in down=50Mbit/s,up=5Mbit/s [default: no
     /// limit]
     ///
-    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg. With several servers,
+    /// For a provider that bans heavy traffic, or to leave room for others. It holds on each leg for all that is sent, but
+    /// acknowledgements are never held back, and what the kernel sends again over TCP is not counted. With several servers,
     /// one of them sends all large bodies. Clients with one link and the same limit share it. The server may have a lower
     /// limit.
     #[arg(long, value_name = "RATES", env = "DOCXY_MAX_RATE")]

@@ -47,7 +47,7 @@ impl GivenSettings {
 
 /// All settings with the hashes of their values.
 fn values(config: &TunnelConfig) -> [(String, String); 6] {
-    let TunnelConfig { links, congestion, max_rate, leg, proxy, cache } = config;
+    let TunnelConfig { links, congestion, max_rate, leg, proxy, cache, runtime: _ } = config;
     // `Debug` of a link shows no secret.
     let links: Vec<_> = links.iter().map(|joined| (joined.link.expose(), joined.trust)).collect();
     [

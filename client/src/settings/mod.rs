@@ -34,7 +34,7 @@ use crate::images::warm::WarmSettings;
 use crate::tunnel::{JoinedLink, TunnelConfig};
 use docxy_host::blob_store::BlobLimits;
 use docxy_host::byte_size::ByteSize;
-use docxy_host::files::directories::{CLIENT_CACHE, CLIENT_CONFIG};
+use docxy_host::files::directories::{CLIENT_CACHE, CLIENT_CONFIG, CLIENT_RUNTIME};
 use docxy_host::files::toml_file;
 use docxy_host::logging::{Filter, LogFormat};
 use docxy_host::net::listen_address::ListenAddress;
@@ -240,7 +240,15 @@ impl ConnectionSettings {
             keeps_private: config.cache_private,
             public_for: config.public_for.map_or(DEFAULT_PUBLIC_FOR, Duration::from_secs),
         };
-        let tunnel = TunnelConfig { links, congestion, max_rate, leg, proxy, cache: cache.clone() };
+        let tunnel = TunnelConfig {
+            links,
+            congestion,
+            max_rate,
+            leg,
+            proxy,
+            cache: cache.clone(),
+            runtime: CLIENT_RUNTIME.path(),
+        };
         let log = flags.log.clone().or(config.log).unwrap_or_else(|| Filter::level(default_level));
         Ok(Self { tunnel, cache, blobs, logins, credential_helper: config.credential_helper, log })
     }

@@ -24,6 +24,8 @@ pub struct TunnelConfig {
     pub proxy: Option<ProxyChoice>,
     /// The directory for what outlives the process; `None` remembers it in memory.
     pub cache: Option<PathBuf>,
+    /// The directory by which the programs of this user keep to the limit of connections; `None` is no limit.
+    pub runtime: Option<PathBuf>,
 }
 
 /// The proxy on the way to the servers. Only the TCP leg can use one.

@@ -42,12 +42,16 @@ use server::{Servers, selector, status};
 use session::{need, range_habits, segment_budget};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long a request waits for the first connection attempt.
 const FIRST_ATTEMPT_WAIT: Duration = Duration::from_secs(2);
+
+/// How much longer a command waits while others have all connections: until the next attempts.
+const PERMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// The fault while there is no server: the last link was removed.
 const NO_LINK: &str = "no link is joined: run `docxy-client join`; a running client takes the link at once";
@@ -196,11 +200,12 @@ impl Tunnel {
         // Just after the start the first attempt is still running, and is worth a short wait.
         let first_attempt = servers.wait_for(|states| !is_first_attempt(states, need));
         let _ = tokio::time::timeout(FIRST_ATTEMPT_WAIT, first_attempt).await;
+        let mut until = deadline.at;
         let is_decided = |states: &Vec<ServerState>| {
             !candidates(states, need, lost).is_empty() || is_pointless(states, need, deadline)
         };
         loop {
-            match tokio::time::timeout_at(deadline.at.into(), servers.wait_for(is_decided)).await {
+            match tokio::time::timeout_at(until.into(), servers.wait_for(is_decided)).await {
                 Ok(Ok(states)) => match self.select(&states, need, lost) {
                     Some(session) => return Ok(session),
                     None if is_pointless(&states, need, deadline) => return Err(fault(&states, need.trust)),
@@ -210,6 +215,10 @@ impl Tunnel {
                 // The supervisor has ended, so the client is shutting down.
                 Ok(Err(_)) => {
                     return Err(Fault::new(Hop::Tunnel, FaultKind::Down, "the client is shutting down"));
+                }
+                // Other commands end, and this one can wait.
+                Err(_) if deadline.includes_first_connect && lacks_permit(&self.servers(), need) => {
+                    until = Instant::now() + PERMIT_WAIT;
                 }
                 Err(_) => return Err(fault(&self.servers.borrow(), need.trust)),
             }
@@ -329,6 +338,11 @@ fn is_first_attempt(states: &[ServerState], need: Need) -> bool {
     let is_up = statuses.clone().any(|status| matches!(status, TunnelStatus::Up { .. }));
     let is_first = |status: &TunnelStatus| matches!(status, TunnelStatus::Connecting { reason: None });
     states.is_empty() || (!is_up && statuses.clone().any(is_first))
+}
+
+/// Whether the only way to a server is one on which this user's other programs have all connections.
+fn lacks_permit(states: &[ServerState], need: Need) -> bool {
+    eligible(states, need.trust).any(|state| state.server.lacks_permit.load(Ordering::Relaxed))
 }
 
 /// Whether it is pointless to wait for a session.

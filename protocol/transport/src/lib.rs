@@ -33,7 +33,7 @@ pub mod tcp;
 #[cfg(feature = "test-legs")]
 pub mod test_legs;
 
-pub use connector::Connector;
+pub use connector::{Connector, Permit, Purpose};
 pub use dial::{DialError, Peer, dial};
 pub use error::{ReadError, SendError, SessionError};
 pub use leg::{Leg, LegError};

@@ -1,8 +1,8 @@
 //! The rate at which sessions may send, whatever their congestion control allows.
 //!
-//! Counts the bytes of streams, not those of packets. Must never delay small responses: they are counted, and only
-//! large bodies wait.
+//! Must never delay what is small for a large body: that one waits for both, and what is small only for its own kind.
 
+use crate::session::Traffic;
 use docxy_protocol::congestion::{Rate, TokenBucket};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -11,9 +11,15 @@ use std::time::Instant;
 /// A limit that sessions share. Clones share it too.
 #[derive(Debug, Clone, Default)]
 pub struct RateLimit {
-    bucket: Arc<Mutex<Option<TokenBucket>>>,
+    buckets: Arc<Mutex<Option<Buckets>>>,
     /// The limit that holds as well, which others share.
     outer: Option<Arc<Self>>,
+}
+
+#[derive(Debug)]
+struct Buckets {
+    all: TokenBucket,
+    small: TokenBucket,
 }
 
 impl RateLimit {
@@ -25,30 +31,45 @@ impl RateLimit {
 
     /// Changes the rate; `None` is no limit.
     pub fn set(&self, rate: Option<Rate>) {
-        let mut bucket = self.bucket.lock();
-        match (&mut *bucket, rate) {
-            (Some(bucket), Some(rate)) => bucket.set_rate(rate),
-            (bucket, rate) => *bucket = rate.map(|rate| TokenBucket::new(rate, Instant::now())),
+        let mut buckets = self.buckets.lock();
+        match (&mut *buckets, rate) {
+            (Some(buckets), Some(rate)) => {
+                buckets.all.set_rate(rate);
+                buckets.small.set_rate(rate);
+            }
+            (buckets, rate) => {
+                let bucket = |rate| TokenBucket::new(rate, Instant::now());
+                *buckets = rate.map(|rate| Buckets { all: bucket(rate), small: bucket(rate) });
+            }
         }
+    }
+
+    /// Whether there is a limit.
+    pub(crate) fn is_set(&self) -> bool {
+        self.buckets.lock().is_some() || self.outer.as_ref().is_some_and(|outer| outer.is_set())
     }
 
     /// Counts bytes that are sent now.
     pub(crate) fn count(&self, bytes: usize) {
-        self.take(bytes);
+        self.take(bytes, Traffic::Bulk);
     }
 
     /// Waits until these bytes may be sent.
-    pub(crate) async fn wait(&self, bytes: usize) {
-        if let Some(due) = self.take(bytes) {
+    pub(crate) async fn wait(&self, bytes: usize, traffic: Traffic) {
+        if let Some(due) = self.take(bytes, traffic) {
             tokio::time::sleep_until(due.into()).await;
         }
     }
 
     /// When the bytes are due; `None` if that has passed.
-    fn take(&self, bytes: usize) -> Option<Instant> {
-        let outer = self.outer.as_ref().and_then(|outer| outer.take(bytes));
-        let (mut bucket, now) = (self.bucket.lock(), Instant::now());
-        bucket.as_mut().map(|bucket| bucket.take(bytes, now)).filter(|due| *due > now).max(outer)
+    fn take(&self, bytes: usize, traffic: Traffic) -> Option<Instant> {
+        let outer = self.outer.as_ref().and_then(|outer| outer.take(bytes, traffic));
+        let (mut buckets, now) = (self.buckets.lock(), Instant::now());
+        let due = buckets.as_mut().map(|Buckets { all, small }| {
+            let due = all.take(bytes, now);
+            if traffic == Traffic::Small { small.take(bytes, now) } else { due }
+        });
+        due.filter(|due| *due > now).max(outer)
     }
 }
 
@@ -64,7 +85,8 @@ mod tests {
             limit.set(rate.map(|rate| rate.parse().unwrap()));
             limit
         };
-        let is_limited = |limit: &RateLimit| limit.take(1).is_some_and(|due| due > Instant::now() + MINUTE);
+        let is_limited =
+            |limit: &RateLimit| limit.take(1, Traffic::Bulk).is_some_and(|due| due > Instant::now() + MINUTE);
         const MINUTE: Duration = Duration::from_secs(60);
         // Two minutes at the lower rate, and less than a minute at the higher one.
         const BYTES: usize = 15_000_000;
@@ -77,6 +99,9 @@ mod tests {
             assert!(is_limited(&first));
             assert_eq!(is_limited(&second), outer_is_lower);
             assert!(!is_limited(&other));
+            // What is small waits only for its own kind.
+            assert_eq!(first.take(BYTES, Traffic::Small), None);
+            assert!(first.take(1, Traffic::Small).is_some());
         }
     }
 }

@@ -16,13 +16,17 @@ use docxy_protocol::control::{CloseCode, Hello, StreamHeader};
 use docxy_protocol::fault::Hop;
 use docxy_protocol::frame;
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A session. Clones share it, and it ends at the latest when the last clone and the last stream is dropped.
 #[derive(Debug, Clone)]
 pub struct Session {
     leg: Leg,
     limit: RateLimit,
+    /// Bytes that the limit has counted, or that were sent before there was one.
+    counted: Arc<Mutex<u64>>,
     /// The rate that a user has stated, on a leg whose own congestion control does not know it.
     stated: RateLimit,
 }
@@ -38,7 +42,7 @@ enum Leg {
 
 impl From<Leg> for Session {
     fn from(leg: Leg) -> Self {
-        Self { leg, limit: RateLimit::default(), stated: RateLimit::default() }
+        Self { leg, limit: RateLimit::default(), counted: Arc::default(), stated: RateLimit::default() }
     }
 }
 
@@ -74,14 +78,34 @@ impl From<memory::End> for Session {
 }
 
 impl Session {
-    /// The same session, on whose streams from now on this side sends within `limit`.
+    /// The same session, on whose streams from now on this side sends within `limit`, with all that this takes on the wire.
     #[must_use]
     pub fn with_rate_limit(self, limit: RateLimit) -> Self {
+        *self.counted.lock() = self.path().bytes_sent;
         Self { limit, ..self }
     }
 
-    fn limits(&self) -> [RateLimit; 2] {
-        [self.limit.clone(), self.stated.clone()]
+    /// Waits until so many bytes of a stream may be sent.
+    pub(crate) async fn wait_to_send(&self, bytes: usize, traffic: Traffic) {
+        match traffic {
+            Traffic::Small => self.stated.count(bytes),
+            Traffic::Bulk => self.stated.wait(bytes, traffic).await,
+        }
+        if self.limit.is_set() {
+            self.limit.count(self.uncounted(bytes));
+            self.limit.wait(bytes, traffic).await;
+        }
+    }
+
+    /// What was sent, beyond the bytes of streams that are counted: headers, acknowledgements, and what was lost and sent
+    /// again. On TCP, the kernel acknowledges and sends again, and does not tell how much. From now on, it is counted,
+    /// and so are these bytes.
+    fn uncounted(&self, bytes: usize) -> usize {
+        let mut counted = self.counted.lock();
+        let sent = self.path().bytes_sent;
+        let uncounted = sent.saturating_sub(*counted);
+        *counted += uncounted + bytes as u64;
+        uncounted as usize
     }
 
     /// Opens a stream, and sends its header as a frame.
@@ -126,7 +150,7 @@ impl Session {
             (send.into(), receive.into())
         });
         // A request that is dropped was cancelled by its engine.
-        let mut send = SendStream::new(send, Hop::Engine, self.limits());
+        let mut send = SendStream::new(send, Hop::Engine, self.clone());
         send.send(Bytes::from(header)).await?;
         Ok((send, receive))
     }
@@ -142,7 +166,7 @@ impl Session {
                 let (send, receive) = leg.accept().await?;
                 (send.into(), receive.into())
             });
-            let send = SendStream::new(send, Hop::Server, self.limits());
+            let send = SendStream::new(send, Hop::Server, self.clone());
             if !send.is_padding() {
                 return Ok((send, receive));
             }

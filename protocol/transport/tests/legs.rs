@@ -11,7 +11,7 @@ use docxy_transport::test_legs::{Pair, TestLeg};
 use docxy_transport::{RateLimit, ReadError, ReceiveStream, SendError, SendStream, Session, SessionError};
 use futures_util::FutureExt as _;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// What counts as hanging.
@@ -301,6 +301,37 @@ async fn an_idle_tcp_session_gets_padding_and_a_stream_ends_it() {
     send.finish().unwrap();
     assert_eq!(rest(&mut receive).await.unwrap(), b"");
     assert!(pair.server.path().bytes_sent < PADDING);
+}
+
+#[tokio::test]
+async fn all_that_a_session_sends_keeps_to_its_rate_limit() {
+    const RATE: f64 = 8e6 / 8.0;
+    const BYTES: usize = 150_000;
+    /// What an idle sender sends at once: 10 ms of what is small, and of all; and one piece.
+    const BURST: f64 = 0.02 * RATE + 1000.0;
+    for leg in TestLeg::ALL {
+        let mut pair = leg.connect().await;
+        let limit = RateLimit::default();
+        limit.set(Some("8 Mbit/s".parse().unwrap()));
+        pair.client = pair.client.with_rate_limit(limit);
+        let (begun, before) = (Instant::now(), pair.client.path().bytes_sent);
+        for urgency in [0, 1] {
+            let (mut send, _response) = in_time(pair.client.open(&header())).await.unwrap();
+            send.set_urgency(urgency);
+            let (_send, mut receive) = in_time(pair.server.accept()).await.unwrap();
+            let reading = tokio::spawn(async move { rest(&mut receive).await.unwrap().len() });
+            // Small pieces, whose headers count, too.
+            for _ in 0..BYTES / 1000 {
+                in_time(send.send(Bytes::from_static(&[7; 1000]))).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            send.finish().unwrap();
+            assert!(in_time(reading).await.unwrap() >= BYTES);
+            let sent = (pair.client.path().bytes_sent - before) as f64;
+            let allowed = begun.elapsed().as_secs_f64() * RATE + BURST;
+            assert!(sent <= allowed, "{leg:?}, urgency {urgency}: {sent} bytes of {allowed}");
+        }
+    }
 }
 
 /// A cut exists in memory alone: on QUIC, the tests of the programs cut the network.

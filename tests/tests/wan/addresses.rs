@@ -28,6 +28,11 @@ fn line() -> Link {
     Link::symmetric(Conditions::clean(Rate::mbit(100), Duration::from_millis(25)))
 }
 
+/// Launch settings of a client that reads this hosts file. Its attempts are counted as datagrams, so it uses QUIC.
+fn with_hosts(hosts: &Path) -> Launch {
+    Launch { arguments: vec!["--leg=quic".to_owned()], ..Launch::with_hosts(hosts) }
+}
+
 /// A UDP socket on the client's machine that never answers.
 fn silent_socket(lab: &TunnelLab, address: SocketAddr) -> Result<UdpSocket> {
     let socket = run_in_namespace(lab.lab.laptop.name(), || UdpSocket::bind(address))??;
@@ -60,7 +65,7 @@ fn a_black_holed_ipv6_address_does_not_cost_an_attempt() -> Result<()> {
     let hosts = folder.path().join("hosts");
     let link = link_by_name(&server, &hosts, &["::1", &SERVER_ADDRESS.to_string()])?;
     let silent = silent_socket(&lab, format!("[::1]:{}", server.address().port()).parse()?)?;
-    let client = lab.connected_client(&link, &Launch::with_hosts(&hosts))?;
+    let client = lab.connected_client(&link, &with_hosts(&hosts))?;
     ensure!(client.health()?["server"] == server.address().to_string());
     let lost = datagrams(&silent);
     ensure!(
@@ -77,7 +82,7 @@ fn a_poisoned_name_does_not_keep_a_client_from_a_server_that_it_knows() -> Resul
     let server = lab.server(Abroad::FIRST, &Launch::default())?;
     let hosts = folder.path().join("hosts");
     let link = link_by_name(&server, &hosts, &[&SERVER_ADDRESS.to_string()])?;
-    let launch = Launch::with_hosts(&hosts);
+    let launch = with_hosts(&hosts);
     let mut client = lab.connected_client(&link, &launch)?;
     let silent = silent_socket(&lab, format!("127.0.0.9:{}", server.address().port()).parse()?)?;
     // The resolver lies, then it knows the name no more.

@@ -4,25 +4,32 @@
 //! Requests may follow the Hello at once, without the Welcome.
 
 pub(super) mod contact;
+pub(super) mod permits;
 pub(super) mod probe;
 
 use super::address::{self, AddressBook};
-use super::config::{Congestion, ProxyChoice, Rates};
+use super::config::{Congestion, ProxyChoice};
 use super::leg::Way;
 use super::server::Server;
 use super::session::Session;
 use super::status::Refuser;
 use docxy_host::net::happy_eyeballs::RaceError;
 use docxy_host::net::proxy::{Destination, Proxy, ProxyError};
+use docxy_protocol::congestion::Rate;
 use docxy_protocol::control::Hello;
+use docxy_protocol::limits::TCP_CONNECTIONS_PER_SERVER_MAX;
 use docxy_protocol::link::{Host, Link};
 use docxy_protocol::version::upgrade_server;
-use docxy_transport::{Connector, Leg, Peer, RateLimit, ReceiveStream, SendError, SessionError};
+use docxy_transport::{
+    Connector, Leg, Peer, Permit, Purpose, RateLimit, ReceiveStream, SendError, SessionError,
+};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use permits::ConnectionPermits;
 use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long an attempt may take. A handshake needs one round trip, and lost packets are sent again after 0.3,
@@ -56,6 +63,10 @@ pub(super) enum DialError {
     NoResponse { address: SocketAddr, leg: Leg, timeout: Duration },
     #[error("{address}: {source}")]
     Hello { address: SocketAddr, source: SendError },
+    #[error(
+        "{server}: other docxy-client processes of this user have all {TCP_CONNECTIONS_PER_SERVER_MAX} TCP connections to it; waiting until one ends"
+    )]
+    NoPermit { server: String },
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     #[error("the server does not answer through the proxy {proxy} within {} s; is it running, and does it listen on TCP there?", PROXY_ATTEMPT_TIMEOUT.as_secs())]
@@ -160,9 +171,12 @@ pub(super) struct DialedSession {
 #[derive(Debug, Clone)]
 pub(super) struct DialOptions {
     pub(super) congestion: Congestion,
-    pub(super) max_rate: Rates,
+    pub(super) max_down: Option<Rate>,
+    /// What all sessions together may send, at most.
+    pub(super) up: RateLimit,
     pub(super) proxy: Option<ProxyChoice>,
     pub(super) book: AddressBook,
+    pub(super) permits: ConnectionPermits,
     /// Whether a session over TCP opens its other connection.
     pub(super) joins: bool,
 }
@@ -188,9 +202,10 @@ pub(super) async fn dial(
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let leg = way.leg();
+    let permit = if leg == Leg::Tcp { Some(permit(options, server)?) } else { None };
     let at_address = &|address| {
-        let connecting =
-            connect(link, options, way, peer(link, options, address, Connector::direct()), server);
+        let connector = within_permits(Connector::direct(), options, permit.clone());
+        let connecting = connect(link, options, way, peer(link, options, address, connector), server);
         async move {
             let connected = tokio::time::timeout(timeout, connecting).await;
             connected.map_err(|_| DialError::NoResponse { address, leg, timeout })?
@@ -210,9 +225,25 @@ pub(super) async fn dial(
         _ => None,
     };
     match proxy {
-        Some(proxy) => dial_by_proxy(link, options, port, (way, proxy), server).await,
+        Some(proxy) => dial_by_proxy(link, options, port, (way, proxy), permit.clone(), server).await,
         None => directly.await,
     }
+}
+
+/// A permit for a session's first TCP connection. The attempts at several addresses share it.
+fn permit(options: &DialOptions, server: &Server) -> Result<Permit, DialError> {
+    let permit = options.permits.acquire(Purpose::Session);
+    server.lacks_permit.store(permit.is_none(), Ordering::Relaxed);
+    permit.ok_or_else(|| DialError::NoPermit { server: server.name.clone() })
+}
+
+/// The connector of a session whose first connection has this permit.
+fn within_permits(connector: Connector, options: &DialOptions, first: Option<Permit>) -> Connector {
+    let permits = options.permits.clone();
+    connector.with_permits(move |purpose| match purpose {
+        Purpose::Session => first.clone(),
+        Purpose::Bulk | Purpose::Hedge => permits.acquire(purpose),
+    })
 }
 
 /// The session of the port that is up first. Each port is dialed a step after the one before it: filters block single
@@ -246,6 +277,7 @@ async fn dial_by_proxy(
     options: &DialOptions,
     port: u16,
     (way, proxy): (Way, &Proxy),
+    permit: Option<Permit>,
     server: &Arc<Server>,
 ) -> Result<DialedSession, DialError> {
     let dialing = async {
@@ -255,7 +287,7 @@ async fn dial_by_proxy(
             let (proxy, destination) = (connecting.clone(), destination.clone());
             async move { proxy.connect(&destination).await.map_err(io::Error::other) }
         });
-        let peer = peer(link, options, address, connector);
+        let peer = peer(link, options, address, within_permits(connector, options, permit));
         let mut dialed = connect(link, options, way, peer, server).await?;
         dialed.session = dialed.session.through(proxy);
         Ok(dialed)
@@ -287,16 +319,14 @@ async fn connect(
         name: link.name.clone(),
         secret: link.secret.clone(),
         congestion: congestion.down,
-        max_rate: options.max_rate.down,
+        max_rate: options.max_down,
     };
     let transport =
         docxy_transport::dial(way.leg(), &peer).await.map_err(|source| match source.session_error() {
             Some(SessionError::NoCommonVersion) => DialError::ServerOutdated { address },
             _ => DialError::Connect { address, source },
         })?;
-    let limit = RateLimit::default();
-    limit.set(options.max_rate.up);
-    let transport = transport.with_rate_limit(limit);
+    let transport = transport.with_rate_limit(options.up.clone());
     let control = transport.open_control(&hello).await;
     let control = control.map_err(|source| DialError::Hello { address, source })?;
     let session = Session::new(transport, congestion, Arc::clone(server));

@@ -5,6 +5,7 @@
 use crate::status::counters::TunnelCounters;
 use crate::tunnel::address::{self, AddressBook};
 use crate::tunnel::config::{JoinedLink, TunnelConfig};
+use crate::tunnel::dial::permits::ConnectionPermits;
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, dial};
 use crate::tunnel::leg::{DialOrder, Way};
 use crate::tunnel::server::Server;
@@ -15,7 +16,7 @@ use docxy_host::net::happy_eyeballs::ATTEMPT_DELAY;
 use docxy_protocol::control::{CloseCode, StreamHeader};
 use docxy_protocol::limits::ECHO_BYTES_MAX;
 use docxy_protocol::link::Link;
-use docxy_transport::{Leg, ReceiveStream, SessionError};
+use docxy_transport::{Leg, RateLimit, ReceiveStream, SessionError};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -69,11 +70,15 @@ pub(crate) enum EchoError {
 
 impl ServerProbe {
     pub(crate) fn new(config: &TunnelConfig, joined: &JoinedLink) -> Self {
+        let up = RateLimit::default();
+        up.set(config.max_rate.up);
         let options = DialOptions {
             congestion: config.congestion,
-            max_rate: config.max_rate,
+            max_down: config.max_rate.down,
+            up,
             proxy: config.proxy.clone(),
             book: AddressBook::open(config.cache.as_deref()).unstored(),
+            permits: ConnectionPermits::new(config.runtime.as_deref(), &joined.link),
             joins: false,
         };
         let server = Server::new(0, joined.link.address(), joined.trust, Arc::default());
@@ -179,6 +184,11 @@ impl From<DialError> for ProbeError {
         }
         if let Some(outdated) = all.iter().find(|error| matches!(error, DialError::ServerOutdated { .. })) {
             return Self::NotAccepted(Some(CloseCode::ServerOutdated), outdated.to_string());
+        }
+        if all.iter().any(|error| matches!(error, DialError::NoPermit { .. })) {
+            return Self::NotTried(
+                "other docxy-client processes of this user have all TCP connections to it",
+            );
         }
         if error.is_shutdown() {
             return Self::NotAccepted(Some(CloseCode::Draining), error.to_string());

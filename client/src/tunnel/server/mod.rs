@@ -13,6 +13,7 @@ use super::status::TunnelStatus;
 use docxy_protocol::limits::KEEP_ALIVE_INTERVAL;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -48,6 +49,8 @@ pub(crate) struct Server {
     pub(super) usage: Arc<ServerUsage>,
     /// When a datagram of it was last noticed, and how many its session had received then.
     heard: Mutex<Option<(Instant, u64)>>,
+    /// Whether other programs of this user have all connections to it.
+    pub(super) lacks_permit: AtomicBool,
 }
 
 /// How far a session can be relied on. The greater one is better.
@@ -79,7 +82,14 @@ pub(super) struct Servers(Arc<watch::Sender<Vec<ServerState>>>);
 impl Server {
     pub(super) fn new(id: u64, name: String, trust: Trust, usage: Arc<ClientUsage>) -> Arc<Self> {
         let usage = Arc::new(ServerUsage::new(usage));
-        Arc::new(Self { id: ServerId(id), name, trust, usage, heard: Mutex::default() })
+        Arc::new(Self {
+            id: ServerId(id),
+            name,
+            trust,
+            usage,
+            heard: Mutex::default(),
+            lacks_permit: AtomicBool::default(),
+        })
     }
 
     /// A server of a test.

@@ -11,6 +11,7 @@ use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::text::{CleanText, clean};
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The time between two measurements of what a session carries.
@@ -71,7 +72,11 @@ impl ServerSupervisor {
                         }
                         Err(reason) => {
                             tracing::debug!(server = %self.server.name, %reason, "the other way does not come up");
-                            self.legs.beside_failed();
+                            if self.server.lacks_permit.load(Ordering::Relaxed) {
+                                self.legs.beside_not_tried();
+                            } else {
+                                self.legs.beside_failed();
+                            }
                             None
                         }
                     }

@@ -101,6 +101,11 @@ impl Legs {
         self.decide(|policy, now| policy.beside_failed(now, random_fraction()));
     }
 
+    /// It was not tried.
+    pub(super) fn beside_not_tried(&self) {
+        self.decide(|policy, now| policy.beside_not_tried(now));
+    }
+
     /// Changes the policy, and stores what was learned if it decided something.
     fn decide<T>(&self, change: impl FnOnce(&mut LegPolicy, Instant) -> T) -> T {
         let now = Instant::now();

@@ -17,6 +17,7 @@ pub(super) use race::race;
 use super::address::AddressBook;
 use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
+use super::dial::permits::ConnectionPermits;
 use super::network_memory::NetworkMemory;
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
@@ -25,6 +26,7 @@ use super::status::TunnelStatus;
 use crate::status::counters::TunnelCounters;
 use docxy_host::trouble::Trouble;
 use docxy_protocol::control::CloseCode;
+use docxy_transport::RateLimit;
 use futures_util::future::join_all;
 use legs::{Legs, SharedMemory};
 use parking_lot::Mutex;
@@ -50,8 +52,16 @@ pub(super) async fn supervise(
     let cache = config.borrow().cache.clone();
     let book = AddressBook::open(cache.as_deref());
     let memory = Arc::new(Mutex::new(NetworkMemory::open(cache.as_deref())));
-    let mut supervisors =
-        Supervisors { servers, counters, memory, usage: Arc::default(), book, all: Vec::new(), next_id: 0 };
+    let mut supervisors = Supervisors {
+        servers,
+        counters,
+        memory,
+        usage: Arc::default(),
+        up: RateLimit::default(),
+        book,
+        all: Vec::new(),
+        next_id: 0,
+    };
     loop {
         let current = config.borrow_and_update().clone();
         supervisors.apply(current);
@@ -81,6 +91,8 @@ struct Supervisors {
     memory: SharedMemory,
     /// What the bodies of all servers use.
     usage: Arc<ClientUsage>,
+    /// The rate at which all sessions together may send.
+    up: RateLimit,
     book: AddressBook,
     all: Vec<Supervised>,
     next_id: u64,
@@ -119,14 +131,17 @@ impl Supervisors {
             None => TunnelStatus::Connecting { reason: None },
         };
         self.servers.replace(self.all.iter().map(|one| Arc::clone(&one.server)), &initial);
+        self.up.set(options.max_rate.up);
         let leg = options.leg;
         for one in self.all.iter_mut().filter(|one| one.task.is_none()) {
             let link = &one.joined.link;
             let options = DialOptions {
                 congestion: options.congestion,
-                max_rate: options.max_rate,
+                max_down: options.max_rate.down,
+                up: self.up.clone(),
                 proxy: options.proxy.clone(),
                 book: self.book.clone(),
+                permits: ConnectionPermits::new(options.runtime.as_deref(), link),
                 joins: true,
             };
             let (proxy, memory) = (options.proxy_beside(link), Arc::clone(&self.memory));

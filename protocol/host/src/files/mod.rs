@@ -7,4 +7,5 @@ pub mod file_fingerprint;
 pub mod password_file;
 pub mod private_file;
 pub mod ready_file;
+pub mod shared_permits;
 pub mod toml_file;

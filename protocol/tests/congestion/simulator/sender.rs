@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// quinn's `MAX_TRANSMIT_SEGMENTS`: packets sent in one call.
 const PACKETS_PER_TRANSMIT: u64 = 10;
 
-/// As in `transport.rs`.
+/// As in `protocol/transport/src/quic/settings.rs`.
 const INITIAL_RTT: Duration = ms(100);
 
 /// quinn's `persistent_congestion_threshold`.
@@ -45,7 +45,7 @@ pub(crate) struct TransportProfile {
     pub(crate) packet_threshold: u64,
 }
 
-/// As in `transport.rs`.
+/// As in `protocol/transport/src/quic/settings.rs`.
 const QUIC: TransportProfile = TransportProfile { ack_threshold: ACK_THRESHOLD, packet_threshold: 128 };
 
 /// As in Linux: acknowledges every second packet, and three duplicates indicate loss.

@@ -3,7 +3,7 @@
 use crate::error::SendError;
 #[cfg(feature = "test-legs")]
 use crate::memory;
-use crate::rate_limit::RateLimit;
+use crate::session::{Session, Traffic};
 use crate::tcp;
 use bytes::Bytes;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
@@ -40,9 +40,9 @@ pub struct SendStream {
     leg: Option<Leg>,
     /// The hop that cancels the stream by dropping it.
     hop: Hop,
-    limits: [RateLimit; 2],
-    /// Whether it carries part of a large body, which waits for the rate limit.
-    is_bulk: bool,
+    session: Session,
+    /// What it carries, as far as the rate limit is concerned.
+    traffic: Traffic,
 }
 
 #[derive(Debug, derive_more::From)]
@@ -54,8 +54,8 @@ pub(crate) enum Leg {
 }
 
 impl SendStream {
-    pub(crate) const fn new(leg: Leg, hop: Hop, limits: [RateLimit; 2]) -> Self {
-        Self { leg: Some(leg), hop, limits, is_bulk: false }
+    pub(crate) const fn new(leg: Leg, hop: Hop, session: Session) -> Self {
+        Self { leg: Some(leg), hop, session, traffic: Traffic::Small }
     }
 
     /// Passes bytes to the leg. Waits while the stream's window or the session's send buffer is full, and as the rate
@@ -65,13 +65,7 @@ impl SendStream {
     /// If the peer has stopped the stream, or the session has ended.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), SendError> {
         let leg = self.leg.as_mut().ok_or(SendError::Stopped)?;
-        for limit in &self.limits {
-            if self.is_bulk {
-                limit.wait(bytes.len()).await;
-            } else {
-                limit.count(bytes.len());
-            }
-        }
+        self.session.wait_to_send(bytes.len(), self.traffic).await;
         on_leg!(leg, stream => stream.write_chunk(bytes).await?);
         Ok(())
     }
@@ -92,7 +86,7 @@ impl SendStream {
     pub fn finish_revocable(mut self) -> Result<FinishedStream, SendError> {
         let mut leg = self.leg.take().ok_or(SendError::Stopped)?;
         on_leg!(&mut leg, stream => stream.finish().map_err(|_| SendError::Stopped))?;
-        Ok(FinishedStream(Self::new(leg, self.hop, self.limits.clone())))
+        Ok(FinishedStream(Self::new(leg, self.hop, self.session.clone())))
     }
 
     /// Resets the stream with the fault's code.
@@ -105,15 +99,15 @@ impl SendStream {
         matches!(&self.leg, Some(Leg::Tcp(stream)) if stream.is_padding())
     }
 
-    /// It waits for the rate limit.
+    /// It waits for all else that the rate limit counts.
     pub(crate) fn set_bulk(&mut self) {
-        self.is_bulk = true;
+        self.traffic = Traffic::Bulk;
     }
 
     /// Bytes of a lower urgency value are sent before those of a higher one (as in RFC 9218, section 4.1), also when
     /// they are sent again. Small responses have urgency 0.
     pub fn set_urgency(&mut self, urgency: i32) {
-        self.is_bulk = urgency > 0;
+        self.traffic = if urgency > 0 { Traffic::Bulk } else { Traffic::Small };
         if let Some(leg) = &self.leg {
             // An error means that the stream is already closed.
             on_leg!(leg, stream => drop(stream.set_priority(-urgency)));

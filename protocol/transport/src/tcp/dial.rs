@@ -4,7 +4,7 @@ use super::connection::{Connection, ControlStream, Driver, Http2, Metered, Probe
 use super::session::{Connections, Shared, Side};
 use super::signal::{self, Token};
 use super::{padding, settings, socket, tls};
-use crate::connector::Connector;
+use crate::connector::{Connector, Purpose};
 use bytes::Bytes;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::congestion::Choice;
@@ -85,11 +85,11 @@ pub(crate) async fn dial(
 ) -> Result<Connections, DialError> {
     let with_name = |server_name| Dialer::new(address, pin, server_name, connector.clone(), congestion);
     let mut dialer = with_name(server_name)?;
-    let connected = match dialer.connect().await {
+    let connected = match dialer.connect(Purpose::Session).await {
         // The server's operator has a certificate for this name. Without a name, the identity answers.
         Err(DialError::OtherKey(_)) if server_name.is_some() => {
             dialer = with_name(None)?;
-            dialer.connect().await
+            dialer.connect(Purpose::Session).await
         }
         connected => connected,
     };
@@ -124,10 +124,11 @@ impl Dialer {
         Ok(Self { address, connector, tls, verifier, server_name, congestion })
     }
 
-    async fn connect(&self) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
-        let stream = self.connector.connect(self.address).await.map_err(DialError::Connect)?;
+    async fn connect(&self, purpose: Purpose) -> Result<(Http2, Connection, mpsc::Receiver<()>), DialError> {
+        let connected = self.connector.connect(self.address, purpose).await;
+        let (stream, permit) = connected.map_err(DialError::Connect)?;
         socket::prepare(&stream, self.congestion);
-        let (stream, meter) = Metered::new(stream);
+        let (stream, meter) = Metered::new(stream, Some(permit));
         let begun = Instant::now();
         let stream = self.tls.connect(self.server_name.clone(), stream).await;
         let stream = stream
@@ -140,7 +141,8 @@ impl Dialer {
 
     /// Opens a connection that joins the session with this token.
     async fn join(&self, session: &Arc<Shared>, token: &Token) -> Result<Connection, DialError> {
-        let (mut http2, connection, open) = self.connect().await?;
+        let purpose = if session.has_joined() { Purpose::Hedge } else { Purpose::Bulk };
+        let (mut http2, connection, open) = self.connect(purpose).await?;
         let (response, mut body) = send(&connection, signal::join_request(token)).await.map_err(handshake)?;
         body.send_data(Bytes::new(), true).map_err(handshake)?;
         let response = match &mut http2 {

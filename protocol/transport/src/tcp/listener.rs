@@ -98,7 +98,7 @@ impl Incoming {
         if not_found::answer_plain_http(&mut stream).await {
             return Ok(None);
         }
-        let (stream, meter) = Metered::new(stream);
+        let (stream, meter) = Metered::new(stream, None);
         let stream = tls.accept(stream).await.map_err(failed)?;
         if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP2) {
             not_found::serve_http1(stream).await;

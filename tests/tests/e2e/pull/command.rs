@@ -213,6 +213,34 @@ async fn a_pull_with_a_good_link_leaves_a_running_client_that_is_refused() {
     assert_pulled(&output, &layer);
 }
 
+/// Each pull has a tunnel of its own. Six get one connection each, and the seventh waits for one of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_without_a_running_client_share_six_connections() {
+    const CONNECTIONS_MAX: usize = 6;
+    let testbed = Testbed::new().await;
+    let relay = TcpRelay::new(testbed.server.address()).await;
+    let (link, folder) = (relay.link_to(&testbed.server, "pulls"), scratch().unwrap());
+    let layer = publish(&testbed, 1, 2 * MIB);
+    let fault = Fault::Trickle { site: Site::Cdn, millis: 1000 };
+    testbed.hub.faults().arm(Rule::always(fault).on(layer.digest().hex()));
+    let start = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(binary("docxy-client").unwrap());
+        command.env_clear().env("RUNTIME_DIRECTORY", folder.path().join("run"));
+        command.env("DOCXY_CACHE", folder.path().join(format!("{name}-cache"))).env("DOCXY_LINK", &link);
+        command.args(arguments).args(TCP);
+        Process::spawn(name, command, folder.path()).unwrap()
+    };
+    let outputs: Vec<_> = (0..=CONNECTIONS_MAX).map(|n| folder.path().join(n.to_string())).collect();
+    let mut pulls: Vec<_> =
+        outputs.iter().enumerate().map(|(n, output)| start(&format!("pull-{n}"), &pull(output))).collect();
+    wait_for("six connections", || relay.open() == CONNECTIONS_MAX).await;
+    let mut doctor = start("doctor", &["doctor", "--json"]);
+    pulls.iter_mut().for_each(wait_for_success);
+    block_in_place(|| doctor.wait_until_ended(PROCESS_TIMEOUT)).unwrap();
+    outputs.iter().for_each(|output| assert_pulled(output, &layer));
+    assert_eq!(relay.most_open(), CONNECTIONS_MAX);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_pull_leaves_nothing() {
     let mut testbed = Testbed::new().await;

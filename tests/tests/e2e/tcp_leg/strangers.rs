@@ -65,7 +65,7 @@ pub(super) async fn http2(server: SocketAddr, pin: Pin) -> Requests {
     requests
 }
 
-/// The response to a request with this body.
+/// The response to a request with this body. Its trailers are among its fields.
 pub(super) async fn ask(
     requests: &mut Requests,
     method: Method,
@@ -79,11 +79,12 @@ pub(super) async fn ask(
     let (response, mut send) = requests.send_request(request, false).unwrap();
     send.send_data(Bytes::copy_from_slice(body), true).unwrap();
     let response = timeout(REQUEST_TIMEOUT, response).await.expect("a response in time").unwrap();
-    let (head, mut stream) = response.into_parts();
+    let (mut head, mut stream) = response.into_parts();
     let mut body = Vec::new();
     while let Some(bytes) = stream.data().await {
         body.extend_from_slice(&bytes.unwrap());
     }
+    head.headers.extend(stream.trailers().await.unwrap().unwrap_or_default());
     (head.status, head.headers, body)
 }
 
@@ -97,7 +98,8 @@ async fn every_request_over_http2_has_the_same_answer() {
     let link: Link = invite(&mut testbed.server, "phone").parse().unwrap();
     let server = testbed.server.address();
     let wrong = ClientSecret::from_random([7; 32]);
-    let other_version = [&preamble(WIRE_VERSION + 1)[..], &hello("phone", wrong.clone())[6..]].concat();
+    let of_version = |version, secret| [&preamble(version)[..], &hello("phone", secret)[6..]].concat();
+    let other_version = of_version(WIRE_VERSION + 1, wrong.clone());
     let (none, mut token) = (HeaderMap::new(), HeaderMap::new());
     token.insert("docxy-session", "A".repeat(54).parse().unwrap());
     let mut answers = Vec::new();
@@ -124,6 +126,17 @@ async fn every_request_over_http2_has_the_same_answer() {
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert!(answers[0].1.len() < 100);
+
+    // A client of this server is told why.
+    for (version, reason) in
+        [(WIRE_VERSION + 1, "9 the server is older"), (WIRE_VERSION - 1, "8 upgrade docxy-client to")]
+    {
+        let body = of_version(version, link.secret.clone());
+        let mut requests = http2(server, link.pin).await.ready().await.unwrap();
+        let (status, head, _) = ask(&mut requests, Method::POST, "/", &none, &body).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(head["docxy-close"].to_str().unwrap().starts_with(reason), "{head:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

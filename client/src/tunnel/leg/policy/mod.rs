@@ -1,5 +1,9 @@
 //! Decides which way to one server is dialed, tried and used.
 //!
+//! A way that has lost a trial rests for minutes, longer each time. Only after its first lost trial it rests for ten
+//! seconds: chance may have lost it, such as a busy machine, and eight minutes on a leg with a fifth of the link would cost
+//! more than a second trial.
+//!
 //! Must never leave a working way for a guess: it moves only to a session that is up, and, if bodies are under way,
 //! has shown its goodput.
 
@@ -289,6 +293,13 @@ impl LegPolicy {
             Beside::Trial(trial) => (trial.way(), RestCause::PoorGoodput),
         };
         self.states.get_mut(way).rests.begin(now, cause, random);
+    }
+
+    /// The way that was dialed beside was not tried, for a reason on this machine: that says nothing of it.
+    pub fn beside_not_tried(&mut self, now: Instant) {
+        if let Beside::Dialing(way, _) = std::mem::replace(&mut self.beside, Beside::Nothing) {
+            self.states.get_mut(way).rests.inconclusive(now);
+        }
     }
 
     /// Whether the way is left if its session is lost so. One that carried nothing has not shown a filter.

@@ -17,6 +17,7 @@ enum Event {
     Observe(bool, u8, u8, bool),
     BesideUp,
     BesideFailed,
+    BesideNotTried,
 }
 
 fn events() -> impl Strategy<Value = Vec<(u16, Event)>> {
@@ -27,6 +28,7 @@ fn events() -> impl Strategy<Value = Vec<(u16, Event)>> {
         12 => observe.prop_map(|(loaded, used, tried, loss)| Event::Observe(loaded, used, tried, loss)),
         2 => Just(Event::BesideUp),
         1 => Just(Event::BesideFailed),
+        1 => Just(Event::BesideNotTried),
     ];
     // Mostly a quarter of a second, and sometimes minutes.
     let pause = prop_oneof![10 => Just(250), 1 => any::<u16>()];
@@ -74,6 +76,11 @@ proptest! {
                 Event::BesideUp => policy.beside_up(now),
                 Event::BesideFailed => {
                     policy.beside_failed(now, random);
+                    is_beside = false;
+                    None
+                }
+                Event::BesideNotTried => {
+                    policy.beside_not_tried(now);
                     is_beside = false;
                     None
                 }

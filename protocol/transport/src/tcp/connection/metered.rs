@@ -3,6 +3,7 @@
 //! Below TLS. Must never change a byte.
 
 use super::super::socket;
+use crate::connector::Permit;
 use docxy_protocol::congestion::Choice;
 use parking_lot::Mutex;
 use std::io::{IoSlice, Result};
@@ -78,18 +79,21 @@ impl Meter {
 }
 
 /// The connection.
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
 pub(in super::super) struct Metered {
     stream: TcpStream,
     meter: Arc<Meter>,
     /// The limit that the socket has; none if it is the one that it began with.
     unsent_max: u32,
+    #[debug(skip)]
+    _permit: Option<Permit>,
 }
 
 impl Metered {
-    pub(in super::super) fn new(stream: TcpStream) -> (Self, Arc<Meter>) {
+    /// `permit` is what allows the connection, if it needs that.
+    pub(in super::super) fn new(stream: TcpStream, permit: Option<Permit>) -> (Self, Arc<Meter>) {
         let meter = Arc::<Meter>::default();
-        (Self { stream, meter: Arc::clone(&meter), unsent_max: 0 }, meter)
+        (Self { stream, meter: Arc::clone(&meter), unsent_max: 0, _permit: permit }, meter)
     }
 
     fn apply_options(&mut self) {

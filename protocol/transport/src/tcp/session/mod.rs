@@ -182,7 +182,7 @@ impl Connections {
     /// Waits until another connection has joined.
     #[cfg(feature = "test-legs")]
     pub(crate) async fn joined(&self) {
-        while self.shared().joined.lock().is_empty() {
+        while !self.shared().has_joined() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }

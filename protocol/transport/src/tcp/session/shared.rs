@@ -203,6 +203,11 @@ impl Shared {
         answer
     }
 
+    /// Whether another connection than the first one belongs to the session.
+    pub(in super::super) fn has_joined(&self) -> bool {
+        !self.joined.lock().is_empty()
+    }
+
     /// Whether another connection has joined after this one.
     pub(in super::super) fn has_newer(&self, connection: &Connection) -> bool {
         self.joined.lock().last().is_some_and(|newest| !newest.is_same(connection))
