@@ -66,13 +66,19 @@ fn run_tool(does: [&str; 2], file: Option<&Path>, input: Option<&Path>) {
     finished.succeeded().unwrap_or_else(|error| panic!("promtool {does:?}: {error:#}: {output}"));
 }
 
-/// Starts Prometheus, which scrapes these addresses each second.
+/// Starts Prometheus, which scrapes these addresses each second. Its alerts fire after a second, not after minutes.
 fn prometheus(dir: &Path, targets: [SocketAddr; 2]) -> (Process, HttpClient) {
-    let (address, config) = (free_address(), dir.join("prometheus.yaml"));
+    let (address, config, rules) = (free_address(), dir.join("prometheus.yaml"), dir.join("rules.yaml"));
+    let deployed_rules = fs::read_to_string(deployed("rules.yaml")).unwrap();
+    let soon = |line: &str| match line.trim_start().strip_prefix("for: ") {
+        Some(after) => line.replace(after, "1s"),
+        None => line.to_owned(),
+    };
+    fs::write(&rules, deployed_rules.lines().map(soon).collect::<Vec<_>>().join("\n")).unwrap();
     let [client, server] = targets.map(|target| format!("{{static_configs: [{{targets: ['{target}']}}]"));
     let text = format!(
         "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\nscrape_configs:\n- {client}, job_name: docxy-client}}\n- {server}, job_name: docxy-server}}\n",
-        deployed("rules.yaml").display()
+        rules.display()
     );
     fs::write(&config, text).unwrap();
     let mut command = Command::new("prometheus");
@@ -106,6 +112,14 @@ async fn unwell_rules(prometheus: HttpClient) -> Vec<Value> {
     rules.filter(|rule| rule["health"] != "ok" || rule["state"] != "inactive").collect()
 }
 
+/// The alerts that fire.
+async fn firing(prometheus: HttpClient) -> BTreeSet<String> {
+    let alerts = prometheus.get("/api/v1/alerts", &[]).await.json();
+    let alerts = alerts["data"]["alerts"].as_array().unwrap().iter();
+    let firing = alerts.filter(|alert| alert["state"] == "firing");
+    firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect()
+}
+
 /// The values of a query, each with its job.
 async fn query(prometheus: HttpClient, query: &str) -> Vec<(String, String)> {
     let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -122,7 +136,7 @@ async fn query(prometheus: HttpClient, query: &str) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
-    let (testbed, admin) = observed(&[]).await;
+    let (mut testbed, admin) = observed(&[]).await;
     let (_, path) = testbed.with_blob(7, LAYER);
     let bearer = ("authorization", &*testbed.engine.anonymous("library/hello").await);
     assert_eq!(testbed.engine.get("/v2/library/hello/manifests/latest", &[ANY, bearer]).await.status, 200);
@@ -229,6 +243,16 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
     assert_eq!(up, [("docxy-client".to_owned(), "1".to_owned())]);
     let connected = query(prometheus, "docxy_server_clients_connected").await;
     assert_eq!(connected, [("docxy-server".to_owned(), "1".to_owned())]);
+
+    assert_eq!(firing(prometheus).await, BTreeSet::new());
+    testbed.server.kill();
+    let expected = ["DocxyServerGone", "DocxyTunnelDown"].map(str::to_owned);
+    let fire = async {
+        while !firing(prometheus).await.is_superset(&BTreeSet::from(expected.clone())) {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    timeout(PROCESS_TIMEOUT, fire).await.expect("the end of the server is an alert of both programs");
 }
 
 fn version(program: &str) -> Command {
