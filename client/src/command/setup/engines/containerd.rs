@@ -109,7 +109,8 @@ pub(super) fn hosts_files(certs: &Path, target: &Target, knows_referrers: bool) 
             path: certs.join(registry.as_str()).join("hosts.toml"),
             format: Format::Toml,
             changes: vec![
-                set("server", format!("{scheme}://{host}").into()),
+                // The user's own may have another scheme or port.
+                Change::Default(keys(["server"]), format!("{scheme}://{host}").into()),
                 set("capabilities", json!(origin)),
                 Change::Set(keys(["host", &url]), json!({ "capabilities": pull })),
             ],

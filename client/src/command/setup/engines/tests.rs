@@ -53,6 +53,9 @@ fn every_engine_has_a_plan_and_a_test_for_all_registries() {
                 let plan = engine.plan(&target, &machine).unwrap();
                 assert!(!plan.files.is_empty() || !plan.notes.is_empty(), "{engine:?}");
                 assert!(!plan.test.is_empty(), "{engine:?}");
+                let is_told = plan.notes.iter().any(|note| note.contains("without sudo"));
+                let is_of_root = plan.files.iter().any(|file| file.path.starts_with("/root"));
+                assert_eq!(is_told, is_of_root, "{engine:?}");
                 for file in &plan.files {
                     assert!(file.path.is_absolute(), "{engine:?}");
                     file.format.apply("", &file.changes).unwrap();

@@ -21,7 +21,7 @@ pub enum FormatError {
         message: String,
     },
     /// It has another value where a table or a list is expected.
-    #[error("{0} has another type than expected; change the file by hand, with the lines of --print")]
+    #[error("{0} is of another type than the engine expects: correct that, and run setup again")]
     Type(String),
     /// It is YAML that the user wrote or changed.
     #[error(

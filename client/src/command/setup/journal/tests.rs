@@ -74,6 +74,13 @@ fn an_undo_leaves_the_machine_as_it_was() {
     assert_eq!(lab.names(), ["daemon.json", "docxy"]);
     assert!(lab.read("docxy/setup.json").is_none());
     assert_eq!(lab.run(&[]), 0, "a second undo");
+    // A link to a file that is not there yet.
+    let link = lab.root.path().join("daemon.json");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("elsewhere.json", &link).unwrap();
+    assert_eq!([lab.run(&lab.files), lab.run(&[])], [2, 2]);
+    assert_eq!(lab.names(), ["daemon.json", "docxy"]);
+    assert!(link.is_symlink());
 }
 
 #[test]
