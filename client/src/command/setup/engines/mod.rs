@@ -154,6 +154,11 @@ fn keys<const N: usize>(keys: [&str; N]) -> Vec<String> {
     keys.map(str::to_owned).to_vec()
 }
 
+/// Whether engines take a registry there for one on their own machine, which needs no TLS.
+fn is_local(address: &str) -> bool {
+    ["127.", "localhost"].iter().any(|local| address.starts_with(local))
+}
+
 /// A command, as a reload has it.
 fn words(command: &str) -> Vec<String> {
     command.split(' ').map(str::to_owned).collect()

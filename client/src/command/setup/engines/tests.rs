@@ -109,6 +109,11 @@ fn dockers_store_and_version_decide_its_files() {
             .contains("referrers")
     };
     assert!(referrers((29, 1)) && !referrers((29, 0)));
+    // An image named by another machine's client.
+    let far = Target { via: Some("box.lan".into()), ..target(&["docker.io"]) };
+    let (near, far) = (files("docker", &target(&["docker.io"]), &root()), files("docker", &far, &root()));
+    let is_insecure = |files: &[(String, String)]| files[1].1.contains("insecure-registries");
+    assert!(is_insecure(&far) && !is_insecure(&near));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub enum Format {
 }
 
 /// How our own files begin, where the format has comments.
-const HEADER: &str =
+pub const HEADER: &str =
     "# Written by `docxy-client setup`, and removed by `docxy-client setup ENGINE --undo`.\n";
 
 impl Format {

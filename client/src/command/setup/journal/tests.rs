@@ -127,6 +127,9 @@ fn what_becomes_of_the_files_after_setup_is_known() {
     other("there:5080");
     assert_eq!(state(5080), State::SetUp);
     assert!(matches!(state(5081), State::Elsewhere(_)));
+    let of_another_user = Journal { records: Vec::new(), ..lab.journal() };
+    let state_there = |port| of_another_user.state("docker", &lab.files, port).unwrap();
+    assert_eq!([state_there(5080), state_there(5081)], [State::SetUp, State::NotSetUp]);
     let [config, hosts] = ["daemon.json", "certs.d/x/hosts.toml"].map(|path| lab.root.path().join(path));
     fs::write(&config, lab.read("daemon.json").unwrap().replace("true", "false")).unwrap();
     assert_eq!(state(5080), State::SetUp, "what is not ours may change");
