@@ -57,7 +57,9 @@ pub enum CommandError {
     Input(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[source] io::Error),
-    #[error("{server}: {reason}; nothing was stored (--offline stores a link without asking its server)")]
+    #[error(
+        "the link to {server} is refused, and nothing was stored (--offline stores a link without asking its server): {reason}"
+    )]
     LinkRefused { server: String, reason: CleanText },
     #[error("no link to {server} is stored in {}; docxy-client links lists them", file.display())]
     UnknownServer { server: String, file: PathBuf },

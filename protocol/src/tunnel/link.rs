@@ -54,13 +54,15 @@ pub enum LinkError {
     #[error("the link's pin is damaged: {0}")]
     Pin(#[from] PinError),
     /// The checksum is no checksum.
-    #[error("the link's sum is damaged; was it cut off?")]
+    #[error("the link's sum is damaged; was it cut off, or is something after it?")]
     Sum,
     /// These parts are not those of the checksum.
     #[error("the {0} was changed in copying (if you changed it yourself, remove the sum=… too)")]
     Changed(String),
     /// A parameter that this version does not know.
-    #[error("the link has a parameter {0:?} that this version does not know; update docxy-client")]
+    #[error(
+        "the link has a parameter {0:?} that this version does not know; copy it again, or update docxy-client"
+    )]
     Parameter(String),
 }
 
@@ -107,14 +109,19 @@ impl FromStr for Link {
         if host.is_ipv6() != is_in_brackets {
             return Err(LinkError::Host);
         }
-        let port = |text: &str| text.parse::<u16>().ok().filter(|p| *p != 0).ok_or(LinkError::Port);
+        let port = |text: &str| {
+            // The standard library takes `+1` too.
+            let digits = text.bytes().all(|b| b.is_ascii_digit()).then_some(text);
+            digits.and_then(|digits| digits.parse().ok()).filter(|p: &u16| *p != 0).ok_or(LinkError::Port)
+        };
         let ports: Vec<u16> = ports.split(',').map(port).collect::<Result<_, _>>()?;
         if ports.len() > PORTS_MAX {
             return Err(LinkError::Ports);
         }
         let (mut pin, mut sum, mut sni) = (None, None, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*key {
+            // A page's source has `&amp;` for `&`.
+            match key.strip_prefix("amp;").unwrap_or(&key) {
                 "pin" if pin.is_some() => return Err(LinkError::Repeated("pin".into())),
                 "sum" if sum.is_some() => return Err(LinkError::Repeated("sum".into())),
                 "sni" if sni.is_some() => return Err(LinkError::Repeated("sni".into())),
@@ -343,6 +350,7 @@ mod tests {
             format!("\u{feff}'{good}"),
             good.replace("docxy", "Docxy"),
             good.replace("docxy", "DOCXY"),
+            format!("{}&amp;sum={}", good, checksum::of(&link)),
         ] {
             assert_eq!(text.parse(), Ok(link.clone()), "{text}");
             assert!(find_link(&text).is_some());
@@ -368,6 +376,8 @@ mod tests {
             (good.replace(":61443", ""), LinkError::Port),
             (good.replace("61443", "0"), LinkError::Port),
             (good.replace("61443", "61443,"), LinkError::Port),
+            (good.replace("61443", "+61443"), LinkError::Port),
+            (good.replace("61443", "65536"), LinkError::Port),
             (good.replace("?pin", "?spin"), LinkError::Parameter("spin".into())),
             (good.replace(PIN, "AA"), LinkError::Pin(PinError::Malformed)),
             (good.split('?').next().unwrap().to_owned(), LinkError::NoPin),

@@ -28,7 +28,7 @@ pub(super) fn standing(flags: &Flags) -> Result<(), CommandError> {
                     (format!("docxy-server runs, with {count} client{s}"), "docxy-server clients")
                 }
                 true => (
-                    format!("docxy-server runs; none of {count} client{s} was connected yet"),
+                    format!("docxy-server runs, with {count} client{s}; none was connected yet"),
                     "docxy-server invite NAME",
                 ),
             }

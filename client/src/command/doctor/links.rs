@@ -3,6 +3,7 @@
 //! Must never quote one.
 
 use super::{Check, Finding, Subject, Tell, Verdict};
+use crate::local_api::system_client_runs;
 use crate::settings::{LinksError, SettingsError};
 use crate::tunnel::TunnelConfig;
 use docxy_protocol::link::LinkError;
@@ -15,7 +16,13 @@ const JOIN: &str = "docxy-client join";
 pub(super) fn check(tunnel: &Result<TunnelConfig, SettingsError>, tell: Tell<'_>) {
     let (links, checksum) = match tunnel {
         Ok(config) if config.links.is_empty() => {
-            (Verdict::fault("no link is joined", JOIN), Verdict::not_tried("there is no link"))
+            let links = match system_client_runs() {
+                true => Verdict::not_tried(
+                    "this user has none; for those of the system: sudo docxy-client doctor",
+                ),
+                false => Verdict::fault("no link is joined", JOIN),
+            };
+            (links, Verdict::not_tried("there is no link"))
         }
         Ok(config) => {
             let addresses: Vec<_> = config.links.iter().map(|joined| joined.link.address()).collect();

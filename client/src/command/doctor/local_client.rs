@@ -71,7 +71,7 @@ impl LocalClient {
         Some(health["since_start"]["transfers"]["engines"][engine].as_u64().unwrap_or(0))
     }
 
-    /// The finding. `is_connected`: a server could be used a moment ago.
+    /// The finding. `is_connected`: a server could be used a moment ago, or with a link of root's alone.
     pub(super) fn finding(&self, has_links: bool, is_connected: bool) -> Finding {
         let verdict = match self {
             Self::NotLooked => Verdict::not_tried("the settings name no port"),
@@ -93,10 +93,11 @@ impl LocalClient {
             )),
             Self::Runs { address, health } => {
                 let reason = clean(health["reason"].as_str().unwrap_or("not connected yet"));
-                let remedy = format!(
-                    "{}, again: links and settings may have changed since its start",
-                    start_command()
-                );
+                let again = start_command();
+                let remedy = match has_links {
+                    true => format!("{again}, again: links and settings may have changed since its start"),
+                    false => "sudo docxy-client doctor".to_owned(),
+                };
                 Verdict::fault(format!("it runs at {address}, and has no tunnel: {reason}"), remedy)
             }
         };
@@ -140,4 +141,20 @@ async fn health(address: SocketAddr) -> io::Result<Value> {
     let body =
         Limited::new(response.into_body(), SMALL_BODY_BYTES_MAX).collect().await.map_err(io::Error::other)?;
     Ok(serde_json::from_slice(&body.to_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_only_root_can_try_is_no_reason_to_say_nothing() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 5080));
+        let client = LocalClient::Runs { address, health: json!({ "tunnel": "down", "servers": [] }) };
+        let [said_above, of_system] =
+            [false, true].map(|is_connected| client.finding(false, is_connected).verdict);
+        assert!(!said_above.is_fault());
+        assert!(matches!(of_system, Verdict::Fault { remedy, .. } if remedy.starts_with("sudo")));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::local_client::LocalClient;
 use super::{engines, links, server};
+use crate::local_api::system_client_runs;
 use crate::settings::{DEFAULT_PORT, SettingsError};
 use crate::tunnel::TunnelConfig;
 use docxy_protocol::image_name::ImageName;
@@ -122,7 +123,9 @@ impl Walk {
     pub async fn run(self, tell: Tell<'_>) {
         links::check(&self.tunnel, tell);
         let config = self.tunnel.unwrap_or_default();
-        let mut is_connected = false;
+        let has_links = !config.links.is_empty();
+        // The system's client may have a link that only root can try.
+        let mut is_connected = !has_links && system_client_runs();
         for joined in &config.links {
             is_connected |= server::walk(&config, joined, &self.image, tell).await;
         }
@@ -130,7 +133,7 @@ impl Walk {
         let port = listen.first().map_or(DEFAULT_PORT, SocketAddr::port);
         let engines = spawn_blocking(move || engines::look(port));
         let local = LocalClient::look(&listen).await;
-        tell(local.finding(!config.links.is_empty(), is_connected));
+        tell(local.finding(has_links, is_connected));
         let engines = engines.await.unwrap_or_default();
         engines::findings(&engines, &local).into_iter().for_each(tell);
     }

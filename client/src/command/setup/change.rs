@@ -12,6 +12,8 @@ pub type KeyPath = Vec<String>;
 pub enum Change {
     /// Gives a key this value. A new table is put before its siblings, because containerd asks hosts in this order.
     Set(KeyPath, Value),
+    /// Gives a key this value if it has none.
+    Default(KeyPath, Value),
     /// Makes a text the first of a list.
     First(KeyPath, String),
     /// Puts a table into a list of tables, instead of the one that has the same value for this key.

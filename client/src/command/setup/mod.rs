@@ -31,8 +31,8 @@ use std::process::Command;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum SetupError {
-    #[error("{source}; as root: sudo docxy-client setup {engine}")]
-    NotRoot { engine: &'static str, source: JournalError },
+    #[error("{source}; as root: sudo docxy-client {arguments}")]
+    NotRoot { arguments: String, source: JournalError },
     #[error("{command}: {reason}; run it yourself")]
     Reload { command: String, reason: String },
 }
@@ -90,6 +90,9 @@ fn detect(target: &Target) -> Result<(), CommandError> {
     if text.is_empty() {
         print_note("no engine is installed that setup knows; docxy-client setup --help lists them");
     }
+    if !machine.is_root {
+        print_note("these are the engines of your user; for those of the machine: sudo docxy-client setup");
+    }
     print(&text).map_err(CommandError::Output)
 }
 
@@ -115,7 +118,10 @@ fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Resul
         print(&as_text(&steps)).map_err(CommandError::Output)?;
     } else {
         journal.carry_out(&steps).map_err(|error| match error.is_refused() && !machine.is_root {
-            true => SetupError::NotRoot { engine: engine.name, source: error }.into(),
+            true => {
+                let arguments = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+                SetupError::NotRoot { arguments, source: error }.into()
+            }
             false => CommandError::from(error),
         })?;
         print(&as_list(&steps)).map_err(CommandError::Output)?;

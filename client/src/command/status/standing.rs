@@ -3,6 +3,7 @@
 use crate::command::doctor::engines::{self, Installed};
 use crate::command::doctor::local_client::{LocalClient, start_command};
 use crate::command::error::CommandError;
+use crate::local_api::system_client_runs;
 use crate::settings::{ConnectionSettings, Flags, listen};
 use docxy_host::process::terminal::print;
 use std::net::SocketAddr;
@@ -28,12 +29,18 @@ fn next(flags: &Flags, look: impl Fn(&[SocketAddr]) -> LocalClient, lines: &mut 
             return DOCTOR.to_owned();
         }
     };
-    if links.is_empty() {
-        lines.push("no link is joined".to_owned());
+    let is_of_system = links.is_empty() && system_client_runs();
+    let servers: Vec<_> = links.iter().map(|joined| joined.link.address()).collect();
+    lines.push(match servers.as_slice() {
+        [] if is_of_system => {
+            "this user has joined no link; the docxy-client of this system has its own".to_owned()
+        }
+        [] => "no link is joined".to_owned(),
+        servers => format!("joined: {}", servers.join(", ")),
+    });
+    if links.is_empty() && !is_of_system {
         return "docxy-client join".to_owned();
     }
-    let servers: Vec<_> = links.iter().map(|joined| joined.link.address()).collect();
-    lines.push(format!("joined: {}", servers.join(", ")));
     let client = look(&listen);
     lines.push(match &client {
         LocalClient::Runs { address, .. } if client.is_up() => {
@@ -41,9 +48,12 @@ fn next(flags: &Flags, look: impl Fn(&[SocketAddr]) -> LocalClient, lines: &mut 
         }
         LocalClient::Runs { address, .. } => format!("docxy-client runs at {address}, and is not connected"),
         LocalClient::Other(address) => format!("another program than docxy-client has {address}"),
-        LocalClient::Absent(_) | LocalClient::NotLooked => "docxy-client does not run".to_owned(),
+        // One with another `--listen` may run.
+        LocalClient::Absent(address) => format!("docxy-client does not run at {address}"),
+        LocalClient::NotLooked => "the settings do not say where docxy-client listens".to_owned(),
     });
     match client {
+        _ if is_of_system && !client.is_up() => return "sudo docxy-client".to_owned(),
         LocalClient::Absent(_) | LocalClient::NotLooked => return start_command().to_owned(),
         _ if !client.is_up() => return DOCTOR.to_owned(),
         _ => {}

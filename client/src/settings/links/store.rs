@@ -29,7 +29,9 @@ pub enum LinksError {
     #[error("a link was given where the name of a file of links belongs; `docxy-client join` takes the link")]
     NotAFile,
     /// What follows a link is no trust.
-    #[error("{origin}, line {line}: what follows a link is `trusted` or `untrusted`")]
+    #[error(
+        "{origin}, line {line}: each link has a line of its own, without spaces; only `trusted` or `untrusted` may follow it"
+    )]
     Trust { origin: String, line: usize },
     /// There is no link in it.
     #[error("there is no link in {0}; `docxy-server invite NAME` prints one on the server")]

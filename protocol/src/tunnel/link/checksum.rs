@@ -25,7 +25,12 @@ pub(super) fn check(link: &Link, given: &str) -> Result<(), LinkError> {
     let given = given.as_bytes().chunks(LENGTH);
     let changed = parts.iter().zip(given).filter(|((_, sum), given)| sum.as_bytes() != *given);
     let changed: Vec<_> = changed.map(|((name, _), _)| *name).collect();
-    if changed.is_empty() { Ok(()) } else { Err(LinkError::Changed(changed.join(" and the "))) }
+    match changed.len() {
+        0 => Ok(()),
+        // Of another link, or changed itself.
+        all if all == parts.len() => Err(LinkError::Sum),
+        _ => Err(LinkError::Changed(changed.join(" and the "))),
+    }
 }
 
 /// The parts' names, and the sum of each.
@@ -71,6 +76,7 @@ mod tests {
         for cut in 1..=8 {
             assert_eq!(good[..good.len() - cut].parse::<Link>(), Err(LinkError::Sum), "{cut}");
         }
+        assert_eq!(good.replace("Xu6oYqzw", "AAAAAAAA").parse::<Link>(), Err(LinkError::Sum));
         assert_eq!(good.replace("&sum=Xu6o", "&sum=Ээ").parse::<Link>(), Err(LinkError::Sum));
         assert_eq!(good.split("&sum").next().unwrap().parse(), Ok(link), "a link without it is accepted");
     }

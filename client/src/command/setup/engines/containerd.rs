@@ -4,7 +4,7 @@
 //! rely on a `config_path` of several directories, as the default since 2.2 is: containerd reads none of them, since the
 //! transfer service takes it for one (its issue 12415; seen with 2.4).
 
-use super::{PlanError, keys, words};
+use super::{PlanError, is_local, keys, words};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::{Machine, Version};
@@ -101,15 +101,14 @@ pub(super) fn hosts_files(certs: &Path, target: &Target, knows_referrers: bool) 
     let origin = if target.keep_fallback { [pull.as_slice(), &["push"]].concat() } else { vec!["push"] };
     let file = |registry: &docxy_protocol::name::Registry| {
         let host = if registry.is_docker_hub() { "registry-1.docker.io" } else { registry.as_str() };
-        // As engines do for a registry on this machine.
-        let is_local = ["127.", "localhost"].iter().any(|local| host.starts_with(local));
-        let scheme = if is_local { "http" } else { "https" };
+        let scheme = if is_local(host) { "http" } else { "https" };
         let set = |key: &str, value: Value| Change::Set(keys([key]), value);
         FileChanges {
             path: certs.join(registry.as_str()).join("hosts.toml"),
             format: Format::Toml,
             changes: vec![
-                set("server", format!("{scheme}://{host}").into()),
+                // The user's own may have another scheme or port.
+                Change::Default(keys(["server"]), format!("{scheme}://{host}").into()),
                 set("capabilities", json!(origin)),
                 Change::Set(keys(["host", &url]), json!({ "capabilities": pull })),
             ],

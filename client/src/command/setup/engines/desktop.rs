@@ -3,8 +3,7 @@
 //! Where no file of this machine is read, the notes say what to do instead.
 
 use super::containerd::hosts_files;
-use super::{PlanError, containers, keys};
-use crate::command::setup::change::Change;
+use super::{PlanError, containers, docker};
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::Machine;
 use crate::command::setup::{FileChanges, Plan, Target};
@@ -69,14 +68,13 @@ pub(super) fn kind(target: &Target, _: &Machine) -> Result<Plan, PlanError> {
 
 fn docker_in_vm(target: &Target, path: PathBuf, host: &str, then: &str) -> Plan {
     let address = target.address(host);
-    let changes = vec![Change::First(keys(["registry-mirrors"]), format!("http://{address}"))];
     Plan {
-        files: vec![FileChanges { path, format: Format::Json, changes }],
+        files: vec![FileChanges { path, format: Format::Json, changes: docker::mirror(&address) }],
         notes: vec![
             then.to_owned(),
             format!(
-                "This is for Docker Hub, which docker asks itself when Docxy fails. Other registries by name, with \
-                 {address} in \"insecure-registries\": docker pull {address}/ghcr.io/OWNER/IMAGE"
+                "This is for Docker Hub, which docker asks itself when Docxy fails. Other registries by name: \
+                 docker pull {address}/ghcr.io/OWNER/IMAGE"
             ),
         ],
         test: "docker pull hello-world".into(),

@@ -4,7 +4,7 @@
 //! Docker Hub only, in `daemon.json`.
 
 use super::containerd::hosts_files;
-use super::{PlanError, keys, words};
+use super::{PlanError, is_local, keys, words};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::{DockerStore, Machine, Version};
@@ -41,12 +41,8 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
     let address = target.address("127.0.0.1");
     if is_classic && target.has_docker_hub() {
         let path = directory.join("daemon.json");
-        let mirror = format!("http://{address}");
-        plan.files.push(FileChanges {
-            path: path.clone(),
-            format: Format::Json,
-            changes: vec![Change::First(keys(["registry-mirrors"]), mirror)],
-        });
+        let changes = mirror(&address);
+        plan.files.push(FileChanges { path: path.clone(), format: Format::Json, changes });
         // At a reload it looks only at keys that are there (20.10 and 28).
         plan.undo_note = Some(
             "docker forgets its last mirror only when it is restarted; until then it asks Docxy, and then Docker Hub",
@@ -75,4 +71,13 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
         _ => format!("docker pull {}", target.test_image().trim_start_matches("docker.io/library/")),
     };
     Ok(plan)
+}
+
+/// What `daemon.json` says for Docker Hub, and for images that are named by the client, which has no TLS.
+pub(super) fn mirror(address: &str) -> Vec<Change> {
+    let mut changes = vec![Change::First(keys(["registry-mirrors"]), format!("http://{address}"))];
+    if !is_local(address) {
+        changes.push(Change::First(keys(["insecure-registries"]), address.to_owned()));
+    }
+    changes
 }

@@ -52,7 +52,7 @@ pub const ENGINES: &[Engine] = &[
     Engine {
         name: "podman",
         programs: &["podman", "buildah", "skopeo"],
-        evidence: "tested with podman 4.3.1 and 5.8.6, skopeo 1.9.3 and 1.22.0, buildah 1.28.2 and 1.43.2",
+        evidence: "tested with podman 4.3.1, 5.8.6 and a build of 6.0, skopeo 1.9.3 and 1.22.0, buildah 1.28.2 and 1.43.2",
         plan: containers::podman,
     },
     Engine {
@@ -135,7 +135,11 @@ impl Engine {
     /// # Errors
     /// If its config has something that excludes a mirror.
     pub fn plan(&self, target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
-        (self.plan)(target, machine)
+        let mut plan = (self.plan)(target, machine)?;
+        if machine.is_root && plan.files.iter().any(|file| file.path.starts_with(&machine.home)) {
+            plan.notes.push("This is for the user root; for your own user, run setup without sudo.".into());
+        }
+        Ok(plan)
     }
 }
 
@@ -148,6 +152,11 @@ impl fmt::Debug for Engine {
 /// A path of keys.
 fn keys<const N: usize>(keys: [&str; N]) -> Vec<String> {
     keys.map(str::to_owned).to_vec()
+}
+
+/// Whether engines take a registry there for one on their own machine, which needs no TLS.
+fn is_local(address: &str) -> bool {
+    ["127.", "localhost"].iter().any(|local| address.starts_with(local))
 }
 
 /// A command, as a reload has it.

@@ -53,6 +53,9 @@ fn every_engine_has_a_plan_and_a_test_for_all_registries() {
                 let plan = engine.plan(&target, &machine).unwrap();
                 assert!(!plan.files.is_empty() || !plan.notes.is_empty(), "{engine:?}");
                 assert!(!plan.test.is_empty(), "{engine:?}");
+                let is_told = plan.notes.iter().any(|note| note.contains("without sudo"));
+                let is_of_root = plan.files.iter().any(|file| file.path.starts_with("/root"));
+                assert_eq!(is_told, is_of_root, "{engine:?}");
                 for file in &plan.files {
                     assert!(file.path.is_absolute(), "{engine:?}");
                     file.format.apply("", &file.changes).unwrap();
@@ -106,6 +109,11 @@ fn dockers_store_and_version_decide_its_files() {
             .contains("referrers")
     };
     assert!(referrers((29, 1)) && !referrers((29, 0)));
+    // An image named by another machine's client.
+    let far = Target { via: Some("box.lan".into()), ..target(&["docker.io"]) };
+    let (near, far) = (files("docker", &target(&["docker.io"]), &root()), files("docker", &far, &root()));
+    let is_insecure = |files: &[(String, String)]| files[1].1.contains("insecure-registries");
+    assert!(is_insecure(&far) && !is_insecure(&near));
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) fn apply(text: &str, changes: &[Change]) -> Result<String, FormatErro
 
 fn make(top: &CstObject, change: &Change) -> Result<(), FormatError> {
     let (Change::Set(path, _)
+    | Change::Default(path, _)
     | Change::First(path, _)
     | Change::Table(path, ..)
     | Change::Remove(path)
@@ -67,8 +68,8 @@ fn make(top: &CstObject, change: &Change) -> Result<(), FormatError> {
                 element.remove();
             }
         }
-        // No JSON file has a list of tables.
-        (Change::Table(..), _) => return Err(wrong_type()),
+        // No JSON file has a list of tables, or a key that may be the user's.
+        (Change::Table(..) | Change::Default(..), _) => return Err(wrong_type()),
         (_, None) => {}
     }
     Ok(())

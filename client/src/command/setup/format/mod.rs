@@ -21,7 +21,7 @@ pub enum FormatError {
         message: String,
     },
     /// It has another value where a table or a list is expected.
-    #[error("{0} has another type than expected; change the file by hand, with the lines of --print")]
+    #[error("{0} is of another type than the engine expects: correct that, and run setup again")]
     Type(String),
     /// It is YAML that the user wrote or changed.
     #[error(
@@ -42,7 +42,7 @@ pub enum Format {
 }
 
 /// How our own files begin, where the format has comments.
-const HEADER: &str =
+pub const HEADER: &str =
     "# Written by `docxy-client setup`, and removed by `docxy-client setup ENGINE --undo`.\n";
 
 impl Format {

@@ -26,7 +26,7 @@ type Case = (Format, &'static str, Vec<Change>, &'static str, (&'static str, &'s
 fn cases() -> Vec<Case> {
     let hosts = || {
         vec![
-            set("server", json!("https://o")),
+            Change::Default(path("server"), json!("https://o")),
             set("capabilities", json!(["push"])),
             set("host|http://m", json!({ "capabilities": ["pull"] })),
         ]
@@ -52,7 +52,7 @@ fn cases() -> Vec<Case> {
             Format::Toml,
             "# mine\nserver = \"https://x\" # why\n\n[host.\"https://corp\"]\n  capabilities = [\"pull\"]\n",
             hosts(),
-            "# mine\nserver = \"https://o\" # why\ncapabilities = [\"push\"]\n\n[host.\"http://m\"]\ncapabilities = [\"pull\"]\n\n\
+            "# mine\nserver = \"https://x\" # why\ncapabilities = [\"push\"]\n\n[host.\"http://m\"]\ncapabilities = [\"pull\"]\n\n\
              [host.\"https://corp\"]\n  capabilities = [\"pull\"]\n",
             ("[host.\"https://corp\"]\n", "[host.\"https://corp\"]\n  skip_verify = true\n"),
             "# mine\nserver = \"https://x\" # why\n\n[host.\"https://corp\"]\n  skip_verify = true\n  capabilities = [\"pull\"]\n",
@@ -74,6 +74,14 @@ fn cases() -> Vec<Case> {
              [[registry.mirror]]\ninsecure = true\nlocation = \"m\"\n",
             ("\"quay.io\"", "\"gcr.io\""),
             "[[registry]]\nlocation = \"gcr.io\"\n",
+        ),
+        (
+            Format::Toml,
+            "a = 1\r\n",
+            vec![Change::Default(path("b"), json!(2))],
+            "a = 1\r\nb = 2\r\n",
+            ("1", "3"),
+            "a = 3\r\n",
         ),
         (
             Format::Toml,

@@ -15,7 +15,10 @@ pub(super) fn apply(text: &str, changes: &[Change]) -> Result<String, FormatErro
     for change in changes {
         make(document.as_table_mut(), change)?;
     }
-    Ok(document.to_string())
+    let changed = document.to_string();
+    // The library writes no carriage return.
+    let has_returns = text.contains("\r\n");
+    Ok(if has_returns { changed.replace('\r', "").replace('\n', "\r\n") } else { changed })
 }
 
 fn invalid(text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> FormatError {
@@ -26,7 +29,10 @@ fn invalid(text: &str, span: Option<std::ops::Range<usize>>, message: &str) -> F
 
 fn make(root: &mut Table, change: &Change) -> Result<(), FormatError> {
     let (path, is_new) = match change {
-        Change::Set(path, _) | Change::First(path, _) | Change::Table(path, ..) => (path, true),
+        Change::Set(path, _)
+        | Change::Default(path, _)
+        | Change::First(path, _)
+        | Change::Table(path, ..) => (path, true),
         Change::Remove(path) | Change::RemoveEmpty(path) | Change::RemoveElement(path, _) => (path, false),
     };
     let Some((key, parents)) = path.split_last() else { return Ok(()) };
@@ -43,6 +49,7 @@ fn make(root: &mut Table, change: &Change) -> Result<(), FormatError> {
             Some(item) => *item = keeping_decor(item, item_of(value)),
             None => drop(table.insert(key, item_of(value))),
         },
+        Change::Default(_, value) => drop(table.entry(key).or_insert_with(|| item_of(value))),
         Change::First(_, text) => {
             let list = table.entry(key).or_insert_with(|| Array::new().into());
             let list = list.as_array_mut().ok_or_else(wrong_type)?;

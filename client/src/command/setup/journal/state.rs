@@ -4,6 +4,7 @@
 
 use super::{Journal, JournalError, Record};
 use crate::command::setup::FileChanges;
+use crate::command::setup::format::HEADER;
 use std::path::PathBuf;
 
 /// How an engine's files are.
@@ -38,8 +39,12 @@ impl Journal {
                 return Ok(State::Changed(record.path.clone()));
             }
         }
-        let leads_here = |record: &&Record| record.after.contains(&format!(":{port}"));
+        let here = format!(":{port}");
+        let leads_here = |record: &&Record| record.after.contains(&here);
+        // Of another user, whose journal cannot be read.
+        let mut texts = wanted.iter().filter_map(|step| step.now.as_ref());
         match records.first() {
+            None if texts.any(|text| text.starts_with(HEADER) && text.contains(&here)) => Ok(State::SetUp),
             None => Ok(State::NotSetUp),
             Some(first) if !records.iter().any(leads_here) => Ok(State::Elsewhere(first.path.clone())),
             Some(_) => Ok(State::SetUp),

@@ -50,7 +50,7 @@ impl Step {
         }
         let copy = backup(path);
         if let (Some(_), Some(record)) = (self.backup(), &self.record) {
-            // With the mode and the owner of the file itself, which may hold passwords.
+            // With the mode of the file itself, which may hold passwords.
             if !copy.exists() {
                 fs::copy(path, &copy).map_err(failed)?;
             }
@@ -75,9 +75,9 @@ impl Step {
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it is there. A link to it stays.
 pub(super) fn remove(path: &Path) -> Result<(), JournalError> {
-    match fs::remove_file(path) {
+    match private_file::target(path).and_then(fs::remove_file) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(JournalError::Change { path: path.to_owned(), source })
         }

@@ -74,6 +74,13 @@ fn an_undo_leaves_the_machine_as_it_was() {
     assert_eq!(lab.names(), ["daemon.json", "docxy"]);
     assert!(lab.read("docxy/setup.json").is_none());
     assert_eq!(lab.run(&[]), 0, "a second undo");
+    // A link to a file that is not there yet.
+    let link = lab.root.path().join("daemon.json");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("elsewhere.json", &link).unwrap();
+    assert_eq!([lab.run(&lab.files), lab.run(&[])], [2, 2]);
+    assert_eq!(lab.names(), ["daemon.json", "docxy"]);
+    assert!(link.is_symlink());
 }
 
 #[test]
@@ -120,6 +127,9 @@ fn what_becomes_of_the_files_after_setup_is_known() {
     other("there:5080");
     assert_eq!(state(5080), State::SetUp);
     assert!(matches!(state(5081), State::Elsewhere(_)));
+    let of_another_user = Journal { records: Vec::new(), ..lab.journal() };
+    let state_there = |port| of_another_user.state("docker", &lab.files, port).unwrap();
+    assert_eq!([state_there(5080), state_there(5081)], [State::SetUp, State::NotSetUp]);
     let [config, hosts] = ["daemon.json", "certs.d/x/hosts.toml"].map(|path| lab.root.path().join(path));
     fs::write(&config, lab.read("daemon.json").unwrap().replace("true", "false")).unwrap();
     assert_eq!(state(5080), State::SetUp, "what is not ours may change");
