@@ -19,12 +19,14 @@ pub(crate) use download::{Download, DownloadError, Timeouts};
 pub(crate) use share::serve;
 pub(crate) use share::start;
 
+use docxy_host::random::random_fraction;
+use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::name::Digest;
 use futures_util::future::select_ok;
 use local_networks::LocalNetworks;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -34,8 +36,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// How long one is ignored whose bytes had the wrong digest.
 pub(crate) const WRONG_PAUSE: Duration = Duration::from_secs(3600);
 
-/// How long one is ignored that did not answer, or stopped, or is slow.
-pub(crate) const FAILED_PAUSE: Duration = Duration::from_secs(60);
+/// How long one is ignored that cannot be reached, or stopped, or is slow.
+const FAILED_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long one is ignored that has not answered in time, again and again. The first pause is short: a busy machine is late
+/// now and then, and the next layer of the same pull may come from it.
+const LATE_PAUSES: Schedule = Schedule::exponential(Duration::from_millis(500), 2.0, FAILED_PAUSE);
 
 /// Neighbours that are asked for one blob.
 const ASKED_MAX: usize = 16;
@@ -62,13 +68,20 @@ struct Known {
     named: Vec<SocketAddr>,
     /// By announcement.
     announced: Mutex<HashMap<String, Vec<SocketAddr>>>,
-    /// Until when.
-    ignored: Mutex<HashMap<IpAddr, Instant>>,
+    ignored: Mutex<HashMap<IpAddr, Pause>>,
     /// Large blobs arrive one after the other, so that an engine gets the first one while the second one arrives.
     turn: Semaphore,
     timeouts: Timeouts,
     /// Where this client serves them.
     shares_at: OnceLock<SocketAddr>,
+}
+
+/// How long one is ignored.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    /// The next pause if it is late again.
+    late: Backoff,
 }
 
 impl Default for Known {
@@ -130,8 +143,9 @@ impl Neighbours {
         let asked = self.to_ask().into_iter().map(|address| {
             Box::pin(async move {
                 let answer = download::has(address, digest, size, timeouts).await;
-                if answer.as_ref().is_err_and(|error| !matches!(error, DownloadError::Refused(_))) {
-                    self.ignore(Neighbour(address, timeouts), FAILED_PAUSE);
+                match &answer {
+                    Ok(()) => self.answered(address, Instant::now()),
+                    Err(error) => self.failed(Neighbour(address, timeouts), error),
                 }
                 answer.map(|()| address)
             })
@@ -145,10 +159,37 @@ impl Neighbours {
 
     /// Asks it for nothing for this time.
     pub(crate) fn ignore(&self, neighbour: Neighbour, time: Duration) {
-        let until = Instant::now() + time;
+        let now = Instant::now();
+        self.pause(neighbour.0, now, |pause| pause.until = pause.until.max(now + time));
+    }
+
+    /// Asks it for nothing for a while, because it has failed. That it does not have a blob is no failure.
+    pub(crate) fn failed(&self, neighbour: Neighbour, error: &DownloadError) {
+        match error {
+            DownloadError::Refused(_) => {}
+            DownloadError::NoAnswer => self.late(neighbour.0, Instant::now(), random_fraction()),
+            _ => self.ignore(neighbour, FAILED_PAUSE),
+        }
+    }
+
+    /// The requests of one moment, for the layers of one image, are late once.
+    fn late(&self, address: SocketAddr, now: Instant, random: f64) {
+        self.pause(address, now, |pause| {
+            if pause.until <= now {
+                pause.until = now + pause.late.next_delay(Duration::ZERO, random);
+            }
+        });
+    }
+
+    fn answered(&self, address: SocketAddr, now: Instant) {
+        let ip = address.ip().to_canonical();
+        self.0.ignored.lock().retain(|ignored, pause| *ignored != ip || pause.until > now);
+    }
+
+    fn pause(&self, address: SocketAddr, now: Instant, change: impl FnOnce(&mut Pause)) {
         let mut ignored = self.0.ignored.lock();
-        let entry = ignored.entry(neighbour.0.ip().to_canonical()).or_insert(until);
-        *entry = until.max(*entry);
+        let none = || Pause { until: now, late: Backoff::new(LATE_PAUSES) };
+        change(ignored.entry(address.ip().to_canonical()).or_insert_with(none));
     }
 
     /// Waits until a blob of this size may arrive.
@@ -159,7 +200,7 @@ impl Neighbours {
     /// Their number, for `/health`.
     pub(crate) fn to_json(&self) -> Value {
         let known = self.0.named.len() + self.0.announced.lock().len();
-        json!({ "shares_at": self.0.shares_at.get(), "known": known, "ignored": self.ignored().len() })
+        json!({ "shares_at": self.0.shares_at.get(), "known": known, "ignored": self.ignored(Instant::now()).len() })
     }
 
     fn announced(&self, name: &str, addresses: Vec<SocketAddr>) {
@@ -189,14 +230,45 @@ impl Neighbours {
         // Of each the first that can be reached: most have an IPv4 and an IPv6 address.
         let announced =
             announced.values().filter_map(|all| all.iter().find(|one| networks.contain(one.ip())));
-        let ignored = self.ignored();
+        let ignored = self.ignored(Instant::now());
         let all = self.0.named.iter().chain(announced).copied();
-        all.filter(|address| !ignored.contains_key(&address.ip().to_canonical())).take(ASKED_MAX).collect()
+        all.filter(|address| !ignored.contains(&address.ip().to_canonical())).take(ASKED_MAX).collect()
     }
 
-    fn ignored(&self) -> HashMap<IpAddr, Instant> {
+    fn ignored(&self, now: Instant) -> HashSet<IpAddr> {
         let mut ignored = self.0.ignored.lock();
-        ignored.retain(|_, until| *until > Instant::now());
-        ignored.clone()
+        // For longer, so that a pause after one that is just over is the next one.
+        ignored.retain(|_, pause| pause.until + FAILED_PAUSE > now);
+        ignored.iter().filter(|(_, pause)| pause.until > now).map(|(ip, _)| *ip).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_late_once_is_asked_again_soon() {
+        let address: SocketAddr = "192.0.2.1:5090".parse().unwrap();
+        let (neighbours, mut now) = (Neighbours::default(), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let began = now;
+            for _ in 0..5 {
+                neighbours.late(address, now, 1.0);
+            }
+            while !neighbours.ignored(now).is_empty() {
+                now += Duration::from_millis(500);
+            }
+            pauses.push((now - began).as_secs_f64());
+        }
+        assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]);
+        neighbours.answered(address, now);
+        neighbours.late(address, now, 1.0);
+        assert!(neighbours.ignored(now + LATE_PAUSES.first).is_empty());
+
+        neighbours.ignore(Neighbour(address, Timeouts::default()), WRONG_PAUSE);
+        neighbours.answered(address, now);
+        assert_eq!(neighbours.ignored(now).len(), 1, "it has sent wrong bytes");
     }
 }

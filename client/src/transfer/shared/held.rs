@@ -9,7 +9,7 @@
 use super::shared_blob::SharedBlob;
 use super::{Found, SharedBlobs, SharedReader};
 use crate::transfer::TransferContext;
-use crate::transfer::neighbours::{DownloadError, FAILED_PAUSE, Neighbour, WRONG_PAUSE};
+use crate::transfer::neighbours::{DownloadError, Neighbour, WRONG_PAUSE};
 use crate::transfer::running::TransferRegistry;
 use docxy_protocol::digester::Digester;
 use docxy_protocol::name::Digest;
@@ -104,7 +104,7 @@ impl HeldBlob {
             let (address, digest, missing) = (neighbour.address(), self.digest(), size - self.brought);
             tracing::debug!(%address, %digest, missing, %reason, "a neighbour does not bring a layer");
             let neighbours = &self.context.neighbours;
-            neighbours.ignore(neighbour, FAILED_PAUSE);
+            neighbours.failed(neighbour, &reason);
             if self.senders.len() < TRIES_MAX {
                 next = neighbours.find(digest, size).await;
             }

@@ -245,7 +245,7 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
     assert_eq!(connected, [("docxy-server".to_owned(), "1".to_owned())]);
 
     assert_eq!(firing(prometheus).await, BTreeSet::new());
-    testbed.server.kill();
+    block_in_place(|| testbed.server.stop()).unwrap();
     let expected = ["DocxyServerGone", "DocxyTunnelDown"].map(str::to_owned);
     let fire = async {
         while !firing(prometheus).await.is_superset(&BTreeSet::from(expected.clone())) {
