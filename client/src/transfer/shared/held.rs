@@ -141,7 +141,7 @@ impl HeldBlob {
             if waited >= RATE_WINDOW {
                 let rate = received as f64 / waited.as_secs_f64();
                 let left = until.saturating_duration_since(Instant::now());
-                if rate < self.tunnel_rate() || rate * left.as_secs_f64() < (size - self.brought) as f64 {
+                if is_slow(rate, self.tunnel_rate(), size - self.brought, left) {
                     return Err(DownloadError::Slow(rate as u64));
                 }
                 (waited, received) = (Duration::ZERO, 0);
@@ -173,6 +173,11 @@ impl HeldBlob {
     }
 }
 
+/// Whether the tunnel is faster, or the missing bytes do not arrive in time. Rates are in bytes per second.
+fn is_slow(rate: f64, tunnel_rate: f64, missing: u64, left: Duration) -> bool {
+    rate < tunnel_rate || rate * left.as_secs_f64() < missing as f64
+}
+
 impl Drop for HeldBlob {
     fn drop(&mut self) {
         let stored = &self.blob.stored;
@@ -184,5 +189,19 @@ impl Drop for HeldBlob {
         }
         self.blob.flights.lock().release(if self.is_right { self.brought } else { 0 });
         self.blob.progress.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_must_beat_the_tunnel_and_bring_all_in_time() {
+        let (mega, minute) = (1e6, Duration::from_secs(60));
+        assert!(!is_slow(mega, 0.0, 60_000_000, minute), "the rate of the tunnel is not known");
+        assert!(!is_slow(mega, mega, 60_000_000, minute));
+        assert!(is_slow(mega, 1.01 * mega, 1, minute));
+        assert!(is_slow(mega, 0.0, 60_000_001, minute));
     }
 }

@@ -146,10 +146,18 @@ impl Writer {
             blob.shared.entries.lock().touch(&blob.name, now);
             file.touch(now);
         }
+        self.check_unverified(blob);
+    }
+
+    /// Compares the digest of a whole blob, unless a stream has done so.
+    pub(super) fn check_unverified(&mut self, blob: &Arc<Blob>) {
         if blob.needs_check() {
             let blob = Arc::clone(blob);
             self.check_later(move || {
-                blob.check(|_, _| std::ops::ControlFlow::Continue(()));
+                // Several readers may have asked for it.
+                if blob.needs_check() {
+                    blob.check(|_, _| std::ops::ControlFlow::Continue(()));
+                }
             });
         }
     }

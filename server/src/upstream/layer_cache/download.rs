@@ -86,7 +86,7 @@ impl CachedDownload {
                 match remote.next().await? {
                     Some(bytes) => {
                         self.stored.write(at, bytes.clone());
-                        self.bytes.start += bytes.len() as u64;
+                        self.sends(&bytes);
                         if let Some((position, _)) = &mut self.remote {
                             *position = self.bytes.start;
                         }
@@ -100,7 +100,7 @@ impl CachedDownload {
             }
             let left = usize::try_from(self.bytes.end - at).unwrap_or(usize::MAX);
             if let Some(bytes) = self.stored.read(at, READ_BYTES_MAX.min(left)).await {
-                self.bytes.start += bytes.len() as u64;
+                self.sends(&bytes);
                 self.bytes_served.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 return Ok(Some(bytes));
             }
@@ -110,6 +110,14 @@ impl CachedDownload {
             let range = range.ok_or_else(|| UpstreamError::internal("this range is not in its blob"))?;
             let source = BlobSource::new(Arc::clone(&self.registry), self.request.clone());
             self.remote = Some((at, Remote::fetch(source, range).await?));
+        }
+    }
+
+    /// These are the next bytes. At the end, wrong content is found soon, and not only when no reader is left.
+    fn sends(&mut self, bytes: &Bytes) {
+        self.bytes.start += bytes.len() as u64;
+        if self.bytes.is_empty() {
+            self.stored.check();
         }
     }
 }

@@ -170,6 +170,13 @@ impl StoredBlob {
         self.blob.write_standing();
     }
 
+    /// Lets the store hash a whole blob now, although it is in use: with readers that overlap, no clone is the last one.
+    pub fn check(&self) {
+        if self.is_whole() && !self.is_verified() {
+            self.blob.shared.later(|writer, blob| writer.check_unverified(&blob), Arc::clone(&self.blob));
+        }
+    }
+
     /// Removes all bytes, because the digest of the whole blob is wrong. No reader gets any from now on, and what is written
     /// is dropped. The next [`BlobStore::blob`](crate::blob_store::BlobStore::blob) begins anew.
     pub fn discard(&self) {

@@ -182,6 +182,13 @@ async fn a_wrong_blob_is_removed_and_no_reader_gets_more_of_it() {
     store.flush().await;
     assert!(store.find(&key).await.is_none(), "the store hashed it");
     assert_eq!(files(dir.path()), [] as [PathBuf; 0]);
+    // Also while it is in use.
+    let in_use = put(&store, &key, &wrong).await;
+    in_use.check();
+    store.flush().await;
+    assert_eq!(in_use.missing(0..SIZE), only(0..SIZE));
+    drop(in_use);
+
     let blob = put(&store, &key, &wrong).await;
     let reader = blob.clone();
     assert!(reader.read(0, 1).await.is_some());
