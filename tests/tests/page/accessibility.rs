@@ -23,22 +23,24 @@ pub(crate) fn full_snapshot() -> Value {
         json!({
             "id": id, "image": image, "engine": "docker", "platform": "linux/amd64", "since": at,
             "bytes": 60_300_000, "length": 160_004_096, "bytes_per_second": 3_700_000, "seconds_left": 27,
-            "layers": layers, "waits_for": null, "waits_since": null, "reason": null,
+            "layers": layers, "waits_for": null, "waits_since": null, "reason": null, "cause": null,
         })
     };
     let mut waiting = pull(2, "ghcr.io/owner/a-rather-long-name-of-an-image/with-parts:2026.1-alpine");
     let wait = json!({ "bytes_per_second": 0, "seconds_left": null, "waits_for": "tunnel", "waits_since": at,
-        "reason": "tunnel: down for 12 s, reconnecting: no response within 2.5 s" });
+        "reason": "tunnel: down for 12 s, reconnecting: no response within 2.5 s",
+        "cause": { "fault": { "hop": "Tunnel", "kind": "Down" } } });
     waiting.as_object_mut().unwrap().extend(wait.as_object().unwrap().clone());
+    let refusal = |status: u16| json!({ "refusal": { "status": status } });
     let finished = |id: u64, outcome: &str, reason: Option<&str>| {
         json!({
             "id": id, "image": "docker.io/library/alpine:3.20", "engine": "containerd", "platform": "linux/arm64",
-            "at": at, "outcome": outcome, "reason": reason, "milliseconds": 4200, "layers": [5, 5],
+            "at": at, "outcome": outcome, "reason": reason, "cause": reason.map(|_| refusal(404)), "milliseconds": 4200, "layers": [5, 5],
             "from_tunnel": 12_400_000, "from_cache": 1_800_000, "from_neighbour": 7_300_000, "interruptions": 1,
         })
     };
     let error = |advice: &str, count: u64| {
-        json!({ "at": at, "count": count, "text": "registry: it answers 429 Too Many Requests",
+        json!({ "at": at, "count": count, "text": "registry: it answers 429 Too Many Requests", "cause": refusal(429),
             "image": format!("docker.io/library/{advice}:1"), "advice": advice })
     };
     let server = |name: &str, state: &str, in_use: bool| {
@@ -57,7 +59,7 @@ pub(crate) fn full_snapshot() -> Value {
     json!({
         "version": "0.3.0", "address": "127.0.0.1:5080",
         "line": { "tunnel": "up", "server_name": "vpn.example.org:61443", "since": at, "server": "192.0.2.7:61443",
-            "proxy": null, "leg": "quic", "leg_reason": null, "congestion": "bbr", "rtt_ms": 203, "loss": 0.012, "segments": 3 },
+            "proxy": null, "leg": "quic", "leg_reason": "dialed first", "leg_cause": "Preferred", "congestion": "bbr", "rtt_ms": 203, "loss": 0.012, "segments": 3 },
         "servers": [server("vpn.example.org:61443", "up", true), server("198.51.100.9:443", "up", false), server("backup.example.net:61443", "down", false)],
         "history": history, "pulls": [pull(1, "docker.io/library/postgres:16"), waiting],
         "finished": [finished(9, "done", None), finished(8, "failed", Some("registry: it answers 404 Not Found")), finished(7, "stopped", None)],
