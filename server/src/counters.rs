@@ -3,6 +3,8 @@
 //! Must never decide anything: it only counts.
 
 use docxy_host::metrics::{Histograms, LineHistograms, durations, durations_by_label};
+use docxy_host::web_page::Cause;
+use docxy_protocol::fault::Fault;
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::Leg;
 use jiff::Timestamp;
@@ -10,7 +12,6 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Display;
 
 /// The last failures that are kept.
 const FAILURES_MAX: usize = 20;
@@ -35,6 +36,8 @@ pub(crate) struct LegBytes {
 pub(crate) struct Failure {
     at: Timestamp,
     reason: CleanText,
+    /// The same as a value.
+    cause: Cause,
 }
 
 /// Events of all connections.
@@ -88,11 +91,11 @@ impl Counters {
         add(self.counts.lock().exchanges.entry(operation).or_default());
     }
 
-    /// An exchange failed for this reason.
-    pub(crate) fn failed(&self, reason: impl Display) {
+    /// An exchange failed with this fault.
+    pub(crate) fn failed(&self, fault: &Fault) {
         let mut failures = self.failures.lock();
         failures.truncate(FAILURES_MAX - 1);
-        failures.push_front(Failure { at: Timestamp::now(), reason: clean(reason) });
+        failures.push_front(Failure { at: Timestamp::now(), reason: clean(fault), cause: fault.into() });
     }
 
     pub(crate) fn connection_refused(&self) {

@@ -113,7 +113,7 @@ pub(crate) async fn run(
         }
         ExchangeOutcome::Failed(error) => {
             count(|outcomes| outcomes.failed += 1);
-            counters.failed(&error);
+            counters.failed(&error.fault);
             log.failed(&error, ms);
             None
         }

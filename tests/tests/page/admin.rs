@@ -48,7 +48,8 @@ pub(crate) fn full_status() -> Value {
             registry("docker.io", json!({ "remaining": 76, "limit": 100, "window_seconds": 21_600, "source": "203.0.113.5", "at": at, "resets_at": null }), Value::Null),
             registry("ghcr.io", Value::Null, json!({ "count": 12, "first": at, "last": at })),
         ],
-        "failures": [{ "at": at, "reason": "registry: docker.io answers 503 Service Unavailable to three tries" }],
+        "failures": [{ "at": at, "reason": "registry: docker.io answers 503 Service Unavailable to three tries",
+            "cause": { "fault": { "hop": "Registry", "kind": "RetriesExhausted" } } }],
     })
 }
 

@@ -2,7 +2,7 @@
 
 import { draw } from "./graph.js";
 import { byId, command, copy, facts, pill, quota as showQuota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, chooseLanguage, count, duration, percent, rate, say } from "./language.js";
+import { ago, bytes, chooseLanguage, count, duration, percent, rate, say, why } from "./language.js";
 import * as view from "./view.js";
 
 const token = document.querySelector('meta[name="docxy-token"]').content;
@@ -73,7 +73,7 @@ function renderLine(line) {
   pill(byId("state"), state, server ? view.LOOKS[line.tunnel] : "warn");
   const isUp = line.tunnel === "up";
   setText(byId("line-title"), server ? (isUp ? server : say("lineTo", { state, server })) : say("noLink"));
-  const notes = [view.why(line.reason), line.leg_cause && say(`leg_${line.leg_cause}`), line.proxy && say("lineProxy", { proxy: line.proxy })];
+  const notes = [why(line.reason), line.leg_cause && say(`leg_${line.leg_cause}`), line.proxy && say("lineProxy", { proxy: line.proxy })];
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
   facts(byId("line-facts"), [
     ["rate", rate(snapshot.history.at(-1) ?? 0)],

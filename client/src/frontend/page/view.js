@@ -1,7 +1,7 @@
 // What the page shows of a snapshot.
 
 import { button, byId, command, fill, make, named, part, pill, setBar, setClass, setText, show } from "./elements.js";
-import { ago, bytes, duration, percent, rate, say, since } from "./language.js";
+import { ago, bytes, duration, percent, rate, say, since, why } from "./language.js";
 import { COMMANDS } from "./words.js";
 
 // docker.io/library/ is less than what follows.
@@ -43,14 +43,6 @@ export function pulls(items) {
 function tag(element, text) {
   setText(element, text ?? "");
   show(element, Boolean(text));
-}
-
-// Why something failed. What the program says of it is in English.
-export function why(text, cause) {
-  const { fault, refusal } = cause ?? {};
-  if (fault) return say("fault", { hop: say(`hop_${fault.hop}`), kind: say(`kind_${fault.kind}`), text });
-  if (refusal) return say("refusal", { status: refusal.status, text });
-  return text ? say("detail", { text }) : "";
 }
 
 function waits(element, pull) {

@@ -11,6 +11,7 @@ const SHARED = {
     quotaResets: "Allowed again at {at}, says the registry", quotaUnknown: "The registry does not say when they come back",
     quotaBack: "Pulls count for up to {time}: all back by {at}", quotaWindow: "In each {time}",
     quotaOld: "Reported more than {time} ago: all are back", quotaAt: "{when} · reported {since}",
+    fault: "{text}", refusal: "{text}", detail: "{text}",
     units: { s: "{n} s", min: "{n} min", h: "{n} h", d: "{n} d" },
   },
   zh: {
@@ -20,6 +21,14 @@ const SHARED = {
     quotaResets: "仓库表示 {at} 起可再次拉取", quotaUnknown: "仓库没有说明何时恢复",
     quotaBack: "每次拉取最多占用额度 {time}：最迟 {at} 全部恢复", quotaWindow: "每 {time}",
     quotaOld: "这是 {time}之前的数据：现已全部恢复", quotaAt: "{when} · {since}报告",
+    fault: "{hop}：{kind}（{text}）", refusal: "仓库拒绝了请求，状态码 {status}", detail: "详情：{text}",
+    hop_Engine: "请求", hop_Tunnel: "隧道", hop_Server: "Docxy 服务器", hop_Registry: "仓库", hop_TokenService: "令牌服务", hop_Cdn: "CDN",
+    kind_NameInvalid: "名称无效", kind_DigestInvalid: "摘要无效", kind_ReferenceInvalid: "标签或摘要无效", kind_RequestInvalid: "请求无效",
+    kind_RouteUnknown: "路径不存在", kind_MethodNotServed: "不支持此方法", kind_HostNotServed: "不接受此主机名", kind_OriginNotServed: "不接受此来源",
+    kind_PeerNotServed: "不为此机器提供服务", kind_RegistryNotServed: "服务器未开放此仓库", kind_Down: "连接已断开", kind_Refused: "拒绝了本客户端",
+    kind_Overloaded: "已达到上限", kind_Unreachable: "无法连接", kind_TimedOut: "超时", kind_MalformedResponse: "返回了错误", kind_Truncated: "内容提前结束",
+    kind_RedirectRefused: "重定向不被允许", kind_CredentialExpired: "凭据已失效", kind_Cancelled: "已取消", kind_Internal: "Docxy 内部错误",
+    kind_Mismatch: "内容与请求不符", kind_RetriesExhausted: "多次重试后仍然失败", kind_TooLarge: "内容过大",
     units: { s: "{n} 秒", min: "{n} 分钟", h: "{n} 小时", d: "{n} 天" },
   },
 };
@@ -32,6 +41,14 @@ export const has = (name) => word(name) !== undefined;
 
 export function say(name, values = {}) {
   return (word(name) ?? name).replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? ""));
+}
+
+// Why something failed. What the program says of it is in English.
+export function why(text, cause) {
+  const { fault, refusal } = cause ?? {};
+  if (fault) return say("fault", { hop: say(`hop_${fault.hop}`), kind: say(`kind_${fault.kind}`), text });
+  if (refusal) return say("refusal", { status: refusal.status, text });
+  return text ? say("detail", { text }) : "";
 }
 
 // The stored language, or else the browser's.

@@ -3,7 +3,9 @@
 //!
 //! Must never let a page load something from another host, or show itself in a frame.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use docxy_protocol::fault::{Fault, FaultKind, Hop};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 /// A file of a page: its name, its media type, its content.
 pub type PageFile = (&'static str, &'static str, &'static str);
@@ -23,6 +25,36 @@ pub const SHARED_FILES: [PageFile; 4] = [
     ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 
+/// What failed, as a value that a page says in the language of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// A hop, in this way.
+    Fault {
+        /// Which one.
+        hop: Hop,
+        /// How.
+        kind: FaultKind,
+    },
+    /// The registry refused a request with this status (RFC 9110, section 15).
+    Refusal {
+        /// The status.
+        status: u16,
+    },
+}
+
+impl From<&Fault> for Cause {
+    fn from(fault: &Fault) -> Self {
+        Self::Fault { hop: fault.hop, kind: fault.kind }
+    }
+}
+
+impl From<StatusCode> for Cause {
+    fn from(status: StatusCode) -> Self {
+        Self::Refusal { status: status.as_u16() }
+    }
+}
+
 /// No other host has a part in the page, and no page has it in a frame (Content Security Policy Level 3).
 const POLICY: &str =
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -40,5 +72,22 @@ pub fn protect(headers: &mut HeaderMap) {
     ];
     for (name, value) in fields {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    #[test]
+    fn each_fault_is_said_in_chinese() {
+        // In English, the fault's own text is said.
+        let (_, chinese) = include_str!("language.js").split_once("zh: {").unwrap();
+        let word = |prefix: &str, value: &dyn Debug| format!("{prefix}_{value:?}: \"");
+        let hops = (0..).map_while(|number| Hop::try_from(number).ok()).map(|hop| word("hop", &hop));
+        let kinds =
+            (0..).map_while(|number| FaultKind::try_from(number).ok()).map(|kind| word("kind", &kind));
+        assert_eq!(hops.chain(kinds).find(|word| !chinese.contains(word)), None);
     }
 }

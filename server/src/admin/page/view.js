@@ -1,7 +1,7 @@
 // What the page shows of a status.
 
 import { button, byId, facts, fill, make, named, part, pill, quota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, count, duration, has, rate, say, since } from "./language.js";
+import { ago, bytes, count, duration, has, rate, say, since, why } from "./language.js";
 
 export function now(status) {
   const { load, counts } = status;
@@ -76,7 +76,10 @@ export function cache(items, layers) {
 }
 
 export function failures(items, time) {
-  list("failures", items, ({ at, reason }) => `${at} ${reason}`, (failure) =>
-    make("li", "row", make("p", "bad", failure.reason), named("when", "span", "small")),
-  (item, failure) => setText(part(item, "when"), since(failure.at, time)));
+  list("failures", items, ({ at, reason }) => `${at} ${reason}`, () =>
+    make("li", "row", named("reason", "p", "bad"), named("when", "span", "small")),
+  (item, { at, reason, cause }) => {
+    setText(part(item, "reason"), why(reason, cause));
+    setText(part(item, "when"), since(at, time));
+  });
 }
