@@ -74,7 +74,13 @@ impl RateLimits {
 
     /// Stores the limit of a response, and tells when less than a tenth is left, when none is, and when that is over.
     pub(crate) fn observe_response(&self, registry: &Registry, status: StatusCode, headers: &Headers) {
-        let Some(limit) = read(registry, status, headers) else { return };
+        let Some(limit) = read(registry, status, headers) else {
+            if status.is_success() {
+                // It refuses no longer.
+                self.0.lock().retain(|(of, _), (limit, _)| of != registry || limit.limit.is_some());
+            }
+            return;
+        };
         let change = self.update(limit.clone());
         let ReportedLimit { limit, remaining, source, window, .. } = limit;
         let (source, window_s) = (source.map(tracing::field::display), window);
@@ -100,6 +106,8 @@ impl RateLimits {
         }
         let before = limits.get(&key).map_or(Stock::Many, |(_, stock)| *stock);
         let stock = match Stock::of(&limit) {
+            // A refusal without counts says nothing of what is left.
+            _ if limit.limit.is_none() => before,
             // A pull that is left again now and then is no end of the trouble.
             Stock::Few => before.max(Stock::Few),
             stock => stock,
@@ -117,7 +125,6 @@ impl ReportedLimit {
 }
 
 impl Stock {
-    /// A refusal without counts says nothing of what is left.
     const fn of(limit: &ReportedLimit) -> Self {
         match (limit.remaining, limit.limit) {
             (Some(0), Some(1..)) => Self::UsedUp,
@@ -203,6 +210,9 @@ mod tests {
         limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &headers(&[]));
         let refusal = limits.all().remove(1);
         assert_eq!((refusal.limit, refusal.resets_at), (None, None));
+        limits.observe_response(&ghcr, StatusCode::OK, &headers(&[]));
+        assert_eq!(limits.all().len(), 1, "it refuses no longer");
+        limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &headers(&[]));
         limits.0.lock().values_mut().for_each(|(limit, _)| limit.at -= REFUSAL_SHOWN);
         assert_eq!(limits.all().len(), 1, "nobody knows whether it still refuses");
         limits.observe_response(&ghcr, StatusCode::TOO_MANY_REQUESTS, &retry);
@@ -221,6 +231,12 @@ mod tests {
             .map(|remaining| limits.update(read(&hub, StatusCode::OK, &fields(remaining)).unwrap()));
         let (many, few, none) = (Some(Stock::Many), Some(Stock::Few), Some(Stock::UsedUp));
         assert_eq!(told, [None, few, None, none, None, None, many, few, None, many]);
+        let refused = read(&hub, StatusCode::TOO_MANY_REQUESTS, &headers(&[])).unwrap();
+        assert_eq!(
+            ["0", "0"].map(|left| limits.update(read(&hub, StatusCode::OK, &fields(left)).unwrap())),
+            [none, None]
+        );
+        assert_eq!(limits.update(ReportedLimit { source: Some("192.0.2.1".into()), ..refused }), None);
     }
 
     #[test]
