@@ -9,7 +9,7 @@ use super::{health, patience};
 use crate::accounts::credentials::TokenSource;
 use crate::accounts::denied::AnonymousContent;
 use crate::gateway::{Engine, Gateway, TokenKind};
-use crate::status::Board;
+use crate::status::Publisher;
 use docxy_host::logging::LogHandle;
 use docxy_host::metrics::{self, ProcessStart};
 use docxy_host::net::web_origin::{AllowedHosts, LocalHost, Scheme, refuse_foreign_pages};
@@ -49,10 +49,10 @@ impl Handler {
         allowed_hosts: AllowedHosts,
         allowed_networks: AllowedNetworks,
         log: LogHandle,
-        board: Arc<Board>,
+        publisher: Arc<Publisher>,
     ) -> Self {
         let (lines, started) = (RequestLogLimit::default(), ProcessStart::now());
-        Self { gateway, allowed_hosts, allowed_networks, lines, log, started, page: Page::new(board) }
+        Self { gateway, allowed_hosts, allowed_networks, lines, log, started, page: Page::new(publisher) }
     }
 
     pub(super) const fn gateway(&self) -> &Gateway {

@@ -18,7 +18,7 @@ mod rewrite;
 
 use crate::gateway::Gateway;
 use crate::local_api;
-use crate::status::Board;
+use crate::status::Publisher;
 pub use connections::{AllowedNetworks, ListenError};
 use connections::{BusyGuard, ConnectionSlot, ConnectionSlots, Peer, bind};
 use docxy_host::logging::LogHandle;
@@ -87,10 +87,10 @@ pub async fn serve(
     }
     listeners.extend(settings.socket.map(Listener::Commands));
     let address = addresses.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
-    let board = Arc::new(Board::new(gateway.clone(), address, shutdown.clone()));
-    let publisher = Arc::clone(&board);
-    let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { publisher.run().await }));
-    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.networks, settings.log, board));
+    let publisher = Arc::new(Publisher::new(gateway.clone(), address, shutdown.clone()));
+    let running = Arc::clone(&publisher);
+    let _publisher = AbortOnDropHandle::new(tokio::spawn(async move { running.run().await }));
+    let handler = Arc::new(Handler::new(gateway, settings.hosts, settings.networks, settings.log, publisher));
     ready(addresses);
 
     let graceful = Arc::new(GracefulShutdown::new());

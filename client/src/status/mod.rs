@@ -1,18 +1,18 @@
 //! What the page and `docxy-client status` show: one [`Snapshot`] of everything, which a running client makes.
 //!
-//! Made from `counters`, [`pulls`] and `recent_errors`, which only record. `board` makes it, and sends it to those who
+//! Made from `counters`, [`pulls`] and `recent_errors`, which only record. `publisher` makes it, and sends it to those who
 //! watch; `read` gets it from a running client. Must never hold a secret, nor cost anything but a sample a second while
 //! the page is closed.
 
-mod board;
 pub(crate) mod counters;
 mod engines;
+mod publisher;
 pub mod pulls;
 mod read;
 pub(crate) mod reason;
 pub(crate) mod recent_errors;
 
-pub(crate) use board::{Board, EventStream};
+pub(crate) use publisher::{EventStream, Publisher};
 pub use read::NotRunning;
 pub(crate) use read::read;
 

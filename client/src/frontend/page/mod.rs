@@ -7,7 +7,7 @@ use super::connections::BusyGuard;
 use super::handler::read_form;
 use super::responses::{self, ResponseBody};
 use crate::gateway::Gateway;
-use crate::status::Board;
+use crate::status::Publisher;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -44,7 +44,7 @@ const FILES: [PageFile; 4] = [
 /// The page of a running client.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) board: Arc<Board>,
+    pub(super) publisher: Arc<Publisher>,
     token: Secret,
 }
 
@@ -59,14 +59,14 @@ struct Choice {
 }
 
 impl Page {
-    pub(super) fn new(board: Arc<Board>) -> Self {
+    pub(super) fn new(publisher: Arc<Publisher>) -> Self {
         let mut token = [0; 16];
         // Without randomness there is no token, so that no button works.
         let token = match getrandom::fill(&mut token) {
             Ok(()) => URL_SAFE_NO_PAD.encode(token),
             Err(_) => String::new(),
         };
-        Self { board, token: Secret::new(token) }
+        Self { publisher, token: Secret::new(token) }
     }
 
     /// The page, without a name, or one of its files.
@@ -87,14 +87,14 @@ impl Page {
 
     /// What it shows, once.
     pub(super) fn status(&self) -> Response<ResponseBody> {
-        json_response(&json!(self.board.snapshot()))
+        json_response(&json!(self.publisher.snapshot()))
     }
 
     /// What it shows, as that changes. The connection is none of an engine.
     pub(super) fn events(&self, busy: &BusyGuard) -> Result<Response<ResponseBody>, Fault> {
         let too_many =
             || Fault::new(Hop::Engine, FaultKind::Overloaded, "too many pages show the status; close some");
-        let events = self.board.watch().ok_or_else(too_many)?;
+        let events = self.publisher.watch().ok_or_else(too_many)?;
         busy.leave_slot();
         let mut response = Response::new(Either::Right(Either::Right(events)));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -133,7 +133,7 @@ impl Page {
                 // Without a result, a panic is in the log.
                 let pruned =
                     tokio::task::spawn_blocking(move || store.prune(prune)).await.unwrap_or_default();
-                let mut shown = json!(self.board.snapshot());
+                let mut shown = json!(self.publisher.snapshot());
                 shown["pruned"] = json!(pruned);
                 return Ok(json_response(&shown));
             }

@@ -14,8 +14,8 @@ mod goodput;
 mod knowledge;
 mod policy;
 mod reason;
+mod recent_losses;
 mod rest;
-mod strikes;
 mod trial;
 mod way;
 

@@ -18,8 +18,8 @@ use super::LegChoice;
 use super::goodput::GoodputMeter;
 use super::knowledge::Knowledge;
 use super::reason::{TrialReason, UseReason};
+use super::recent_losses::RecentLosses;
 use super::rest::RestCause;
-use super::strikes::Strikes;
 use super::trial::{Carriers, Progress, Trial};
 use super::way::{PerWay, Way};
 use std::collections::VecDeque;
@@ -80,7 +80,7 @@ pub struct LegPolicy {
     why: UseReason,
     session: Option<InUse>,
     beside: Beside,
-    strikes: Strikes,
+    recent_losses: RecentLosses,
     /// When the way in use changed, lately.
     moves: VecDeque<Instant>,
     rtt: Option<Duration>,
@@ -126,7 +126,7 @@ impl LegPolicy {
             why: UseReason::Preferred,
             session: None,
             beside: Beside::Nothing,
-            strikes: Strikes::default(),
+            recent_losses: RecentLosses::default(),
             moves: VecDeque::new(),
             rtt: None,
         }
@@ -220,7 +220,7 @@ impl LegPolicy {
             self.why = UseReason::OtherBroke;
         }
         if loss != SessionLoss::Ended && session.meter.is_loaded() {
-            self.strikes.add(now, session.meter.received());
+            self.recent_losses.add(now, session.meter.received());
         }
     }
 
@@ -304,9 +304,9 @@ impl LegPolicy {
 
     /// Whether the way is left if its session is lost so. One that carried nothing has not shown a filter.
     fn would_leave(&self, session: &InUse, loss: SessionLoss, now: Instant) -> bool {
-        let strikes_out =
-            || session.meter.is_loaded() && self.strikes.would_leave(now, session.meter.received());
-        let is_to_blame = loss == SessionLoss::Unanswered || session.is_on_probation || strikes_out();
+        let has_lost_often =
+            || session.meter.is_loaded() && self.recent_losses.would_leave(now, session.meter.received());
+        let is_to_blame = loss == SessionLoss::Unanswered || session.is_on_probation || has_lost_often();
         self.ways.len() > 1 && is_to_blame
     }
 
@@ -370,7 +370,7 @@ impl LegPolicy {
     fn take(&mut self, way: Way, now: Instant, is_on_probation: bool) {
         if self.last_used.replace(way).is_some_and(|last| last != way) {
             self.moves.push_back(now);
-            self.strikes.clear();
+            self.recent_losses.clear();
         }
         self.beside = Beside::Nothing;
         self.preferred = way;

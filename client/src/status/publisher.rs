@@ -35,7 +35,7 @@ pub(crate) type EventStream = StreamBody<BoxStream<'static, Result<Frame<Bytes>,
 
 /// What is shown.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct Publisher {
     gateway: Gateway,
     address: SocketAddr,
     engines: Engines,
@@ -46,8 +46,8 @@ pub(crate) struct Board {
     shutdown: CancellationToken,
 }
 
-impl Board {
-    /// A board of a client that engines reach at this address. Its streams end at `shutdown`.
+impl Publisher {
+    /// A publisher of a client that engines reach at this address. Its streams end at `shutdown`.
     pub(crate) fn new(gateway: Gateway, address: SocketAddr, shutdown: CancellationToken) -> Self {
         Self {
             gateway,
