@@ -228,6 +228,25 @@ async fn what_had_arrived_outlives_the_session() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_delivered_before_the_close_arrives() {
+    let body = Bytes::from(vec![7; 512 * 1024]);
+    for _ in 0..20 {
+        for (leg, pair) in pairs().await {
+            let (mut receive, mut send) = stream(&pair).await;
+            let serve = async {
+                send.send(body.clone()).await.unwrap();
+                let finished = send.finish_revocable().unwrap();
+                assert!(finished.delivered().await, "{leg:?}");
+                pair.server.close(CloseCode::Done);
+                pair.server.close_confirmed().await;
+            };
+            let (read, ()) = in_time(async { tokio::join!(rest(&mut receive), serve) }).await;
+            assert_eq!(read.unwrap().len(), body.len(), "{leg:?}");
+        }
+    }
+}
+
 async fn stream_of(session: &Session) -> Option<ReceiveStream> {
     in_time(session.open_finished(&header())).await.ok()
 }

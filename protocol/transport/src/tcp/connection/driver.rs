@@ -84,6 +84,8 @@ pub(in super::super) struct Driver {
     begun: Instant,
     /// When it was noticed that the session is closed.
     closed: Option<Instant>,
+    /// Whether the peer has answered a ping that was sent since then: what it had sent before has arrived.
+    has_drained: bool,
     answers: Answers,
     /// Streams while the limits are those of an unauthenticated client; `None` afterwards.
     unauthenticated: Option<usize>,
@@ -126,6 +128,7 @@ impl Driver {
             idle: (0, 0),
             begun: Instant::now(),
             closed: None,
+            has_drained: false,
             answers: Answers::default(),
             unauthenticated,
             _open: open,
@@ -273,6 +276,7 @@ impl Driver {
             && pings.poll_pong(cx).is_ready()
             && let Some((took, verdict)) = self.rate_watch.answered(now, meter.received(), rtt)
         {
+            self.has_drained |= self.closed.is_some_and(|closed| closed + took <= now);
             probe.measured(took, rtt, now);
             match (verdict, self.rate_watch.slow_since()) {
                 (Verdict::Collapsed, Some(since)) if self.session.others_answer(&self.connection, since) => {
@@ -322,16 +326,24 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether what the server had sent before it closed the session may still be on its way: the close came over
+    /// another connection, and overtakes large bodies.
+    fn is_draining(&self) -> bool {
+        let Connection { load, .. } = &self.connection;
+        let is_bulk = matches!(self.role, Role::ClientBulk { .. });
+        is_bulk && self.closed.is_some() && !self.has_drained && (load.has_bulk() || load.has_small())
+    }
+
     /// Whether the connection has nothing more to do, although its peer has not ended it.
-    fn is_done(&mut self, close_reason: Option<SessionError>) -> bool {
-        let closed = close_reason.is_some().then(|| *self.closed.get_or_insert_with(Instant::now));
-        let is_late = closed.is_some_and(|closed| closed.elapsed() > CLOSE_TIMEOUT);
+    fn is_done(&self, close_reason: Option<SessionError>) -> bool {
+        let is_late = self.closed.is_some_and(|closed| closed.elapsed() > CLOSE_TIMEOUT);
         match close_reason {
             None => !self.session.has(&self.connection) || self.is_retired(),
             _ if self.session.is_refused() => self.session.is_released(),
             // The server waits until the client has read why.
             Some(SessionError::Closed) if !self.session.is_client() => is_late,
             Some(SessionError::Closed) => !self.connection.meter.is_blocked() || is_late,
+            Some(SessionError::ClosedByPeer { .. }) => !self.is_draining() || is_late,
             Some(_) => true,
         }
     }
@@ -367,9 +379,15 @@ impl Driver {
                 }
             }
             self.answer_refused();
-            self.poll_ping(cx);
             // What tells the peer is with h2 before this reason is here.
             let close_reason = self.session.close_reason();
+            if close_reason.is_some() {
+                self.closed.get_or_insert_with(Instant::now);
+            }
+            if self.is_draining() {
+                self.connection.probe.want();
+            }
+            self.poll_ping(cx);
             let polled = self.poll_http2(cx);
             self.hear();
             if let Poll::Ready(ended) = polled {

@@ -201,10 +201,10 @@ impl Connections {
         }
     }
 
-    /// A peer that knows of the close ends the connection.
+    /// A peer that knows of the close ends all connections when it has what was sent on them.
     pub(crate) async fn close_confirmed(&self) {
         if !self.shared().is_refused() {
-            self.shared().control.closed().await;
+            self.wait_idle().await;
         }
     }
 
