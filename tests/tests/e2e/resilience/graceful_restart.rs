@@ -337,9 +337,10 @@ async fn a_newcomer_leaves_a_draining_server_for_another_one() {
     let (links, blob, raw) = held_by_a_client_with_one_link(&mut testbed).await;
     let started = Instant::now();
     let mut newcomer = client(&links, &[]);
+    let has_left = |health: &Value| health["server"] == second.address().to_string();
+    block_in_place(|| newcomer.wait_for_health("leave", PROCESS_TIMEOUT, has_left)).unwrap();
     wait_for_count(&mut newcomer, "tunnel/connects", 2);
     assert!(started.elapsed() < PROMPT_TIMEOUT, "{:?}", started.elapsed());
-    assert_eq!(used_server(&newcomer), second.address().to_string());
     assert_eq!(latest(HttpClient::at(newcomer.address())).await.status, StatusCode::OK);
     assert_eq!(counts(&newcomer), [2, 0, 0, 0]);
     assert_whole(&raw.rest().await, &blob);
