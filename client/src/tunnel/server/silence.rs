@@ -14,7 +14,8 @@
 //!
 //! On the longest lines the answer to a ping comes too late for the promise, whatever the limit is: after 3 s if the
 //! round trip takes 1 s, and after 4.5 s if it takes 2.5 s. There a session that works must not be suspected at each
-//! ping, so a death shows later, but as soon as an answer is overdue: within 3.33 s and 5.02 s.
+//! ping, so a death shows later, but as soon as an answer is overdue: within 3.33 s and 5.02 s. No session begins on a
+//! line of 2.5 s, since a dial waits no longer than that; one may become so slow.
 //!
 //! The round-trip time is the estimate of the path, which grows with a queue. A queue that makes the estimate too long
 //! delays nothing up to 711 ms, since the promise bounds the limit.
