@@ -4,6 +4,7 @@
 
 use super::{Gateway, ReportedLimit, ServerReport, TransferRegistry, TunnelState};
 use crate::status::CacheReport;
+use crate::status::pulls::Moment;
 use crate::status::recent_errors::RecentError;
 use crate::tunnel::{Line, ServerState};
 use docxy_protocol::name::Registry;
@@ -21,7 +22,7 @@ impl Gateway {
     #[must_use]
     pub fn tunnel_state(&self) -> TunnelState {
         let tunnel = &self.context.tunnel;
-        TunnelState::of(tunnel.in_use().as_ref(), &tunnel.status(), &tunnel.servers())
+        TunnelState::of(tunnel.in_use().as_ref(), &tunnel.status(), &tunnel.servers(), Moment::now())
     }
 
     /// The state of each server, in the order of their links, for reports.
@@ -31,7 +32,8 @@ impl Gateway {
         let is_used = |state: &ServerState| in_use.as_ref().is_some_and(|used| used.is_same(state));
         let states = self.context.tunnel.servers();
         let preferred = self.context.tunnel.preferred();
-        let report = |state: &ServerState| ServerReport::of(state, is_used(state), preferred);
+        let now = Moment::now();
+        let report = |state: &ServerState| ServerReport::of(state, is_used(state), preferred, now);
         states.iter().map(report).collect()
     }
 

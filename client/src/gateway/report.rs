@@ -1,5 +1,6 @@
 //! The states of the tunnel and of its servers in plain values, for `/health` and the status report.
 
+use crate::status::pulls::Moment;
 use crate::tunnel::leg::UseReason;
 use crate::tunnel::{Condition, ServerId, ServerState, Session, TunnelStatus};
 use docxy_protocol::text::{CleanText, clean};
@@ -7,7 +8,7 @@ use docxy_transport::{Leg, Path};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// The state of the tunnel, or of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, derive_more::Display)]
@@ -103,9 +104,14 @@ pub struct ServerReport {
 
 impl TunnelState {
     /// The state of the server in use, or else of all of these.
-    pub(super) fn of(in_use: Option<&ServerState>, status: &TunnelStatus, all: &[ServerState]) -> Self {
+    pub(super) fn of(
+        in_use: Option<&ServerState>,
+        status: &TunnelStatus,
+        all: &[ServerState],
+        now: Moment,
+    ) -> Self {
         if let Some(state) = in_use {
-            let (tunnel, since, reason) = suspicion(state).unwrap_or_else(|| {
+            let (tunnel, since, reason) = suspicion(state, now).unwrap_or_else(|| {
                 let (tunnel, since) = name_and_start(&state.status);
                 (tunnel, since, None)
             });
@@ -143,8 +149,8 @@ impl SessionState {
 }
 
 impl ServerReport {
-    pub(super) fn of(state: &ServerState, in_use: bool, preferred: Option<ServerId>) -> Self {
-        let (name, since, reason) = standing(state);
+    pub(super) fn of(state: &ServerState, in_use: bool, preferred: Option<ServerId>, now: Moment) -> Self {
+        let (name, since, reason) = standing(state, now);
         let transport = state.session().map(|session| session.transport());
         let path = transport.map(|transport| transport.path());
         Self {
@@ -167,8 +173,8 @@ impl ServerReport {
 }
 
 /// How one server stands, since when, and why it is not up.
-fn standing(state: &ServerState) -> (LineState, Option<Timestamp>, Option<CleanText>) {
-    if let Some(suspicion) = suspicion(state) {
+fn standing(state: &ServerState, now: Moment) -> (LineState, Option<Timestamp>, Option<CleanText>) {
+    if let Some(suspicion) = suspicion(state, now) {
         return suspicion;
     }
     let (name, since) = name_and_start(&state.status);
@@ -181,10 +187,11 @@ fn standing(state: &ServerState) -> (LineState, Option<Timestamp>, Option<CleanT
     }
 }
 
-fn suspicion(state: &ServerState) -> Option<(LineState, Option<Timestamp>, Option<CleanText>)> {
-    let silence = Duration::from_secs(state.silence()?.as_secs());
+fn suspicion(state: &ServerState, now: Moment) -> Option<(LineState, Option<Timestamp>, Option<CleanText>)> {
+    let silence = state.silence(now.at)?;
+    let since = now.at.checked_sub(silence).and_then(|since| now.wall_of(since));
     let reason = clean(format_args!("no response for {} s", silence.as_secs()));
-    Some((LineState::Suspected, Timestamp::try_from(SystemTime::now() - silence).ok(), Some(reason)))
+    Some((LineState::Suspected, since, Some(reason)))
 }
 
 /// The name of a state, and since when it is up or down.

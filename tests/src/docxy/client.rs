@@ -97,7 +97,13 @@ impl Client {
 
     /// [`command_without_link`](Self::command_without_link) without waiting for its end.
     pub fn start_command_without_link(&self, arguments: &[&str]) -> Result<Process> {
-        Process::spawn("command", self.beside(arguments), self.program.folder.path())
+        self.start_command_as(&Launch::default(), arguments)
+    }
+
+    /// The same with these launch settings.
+    pub fn start_command_as(&self, launch: &Launch, arguments: &[&str]) -> Result<Process> {
+        let command = launch.apply(self.beside(arguments));
+        Process::spawn_with("command", command, self.program.folder.path(), launch.streams()?)
     }
 
     fn prepare(&self, arguments: &[&str]) -> Command {

@@ -1,6 +1,7 @@
 //! A pull, a fault, and the buttons, as a user meets them.
 
 use anyhow::Result;
+use docxy_tests::process::PROCESS_TIMEOUT;
 use hub_stand_in::{Fault, Rule, Site};
 use tokio::task::block_in_place;
 
@@ -66,6 +67,30 @@ async fn a_pull_and_a_fault_are_seen_live() -> Result<()> {
         .await?;
     browser.keep_picture("finished").await?;
     assert_eq!(browser.complaints, [""; 0]);
+    Ok(())
+}
+
+/// Its pulls are others, and none is shown under the name of one from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_stays_right_while_the_client_starts_again() -> Result<()> {
+    let mut testbed = Testbed::new().await?;
+    for (seed, repository) in [(11, "team/before"), (12, "team/after")] {
+        testbed.publish(repository, seed, 1, 1 << 20)?;
+    }
+    let mut browser = Browser::start().await?;
+    browser.open(&testbed.url(), LAPTOP).await?;
+    let ended = "[...document.querySelectorAll('#finished h3')].map(title => title.textContent).join()";
+    testbed.pull("team/before").await??;
+    browser.wait_for(&format!("{ended} === 'docker.io/team/before:1'")).await?;
+    block_in_place(|| testbed.client.stop())?;
+    browser.wait_for("!document.querySelector('#lost').hidden").await?;
+    block_in_place(|| {
+        testbed.client.start_again()?;
+        testbed.client.wait_until_up(PROCESS_TIMEOUT)
+    })?;
+    testbed.pull("team/after").await??;
+    browser.wait_for(&format!("{ended} === 'docker.io/team/after:1'")).await?;
+    browser.wait_for("document.querySelector('#lost').hidden").await?;
     Ok(())
 }
 

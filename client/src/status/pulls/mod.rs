@@ -34,6 +34,9 @@ const QUIET_AFTER_FAILURE: Duration = Duration::from_secs(25);
 /// So long after its end a pull goes on with a further request of its engine.
 const REOPEN: Duration = Duration::from_secs(60);
 
+/// The bits of the first id: a page reads ids as numbers that are exact up to 53 bits.
+const FIRST_ID_BITS: u32 = 48;
+
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
@@ -47,7 +50,7 @@ impl Moment {
     }
 
     /// The wall clock at an earlier moment. Whole seconds, so that it is the same in all reports.
-    fn wall_of(self, earlier: Instant) -> Option<Timestamp> {
+    pub(crate) fn wall_of(self, earlier: Instant) -> Option<Timestamp> {
         let ago = self.at.saturating_duration_since(earlier);
         Timestamp::from_second(self.wall.checked_sub(ago).ok()?.as_second()).ok()
     }
@@ -93,16 +96,17 @@ pub(crate) struct Pulls {
     running: Vec<Pull>,
     /// Oldest first.
     ended: VecDeque<Pull>,
-    next_id: u64,
+    last_id: u64,
     /// From which the trace ids are made.
     first_trace: u64,
     events: VecDeque<Event>,
 }
 
 impl Pulls {
-    /// No pulls. Their trace ids are made from this random number.
-    pub(crate) fn new(first_trace: u64) -> Self {
-        Self { first_trace, ..Self::default() }
+    /// No pulls. Their ids and trace ids are made from this random number: a page and a command that watch a client over
+    /// its restart must not take a pull for one from before.
+    pub(crate) fn new(random: u64) -> Self {
+        Self { last_id: random >> (u64::BITS - FIRST_ID_BITS), first_trace: random, ..Self::default() }
     }
 
     /// A transfer begins. Those that are for no image are ignored. Returns the trace id of its pull.
@@ -122,10 +126,10 @@ impl Pulls {
             Some(pull) => pull,
             None if self.running.len() >= RUNNING_MAX => return TraceId::default(),
             None => {
-                self.next_id += 1;
+                self.last_id += 1;
                 // Numbers that are far apart, of which none comes twice.
-                let trace = self.first_trace.wrapping_add(self.next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                Pull::new(self.next_id, TraceId(trace), wanted, now)
+                let trace = self.first_trace.wrapping_add(self.last_id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                Pull::new(self.last_id, TraceId(trace), wanted, now)
             }
         };
         pull.begin(transfer, wanted, now);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// A running pull, at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PullReport {
-    /// Its number. No other has it.
+    /// Its number. No other has it, not even one of another start of the client.
     pub id: u64,
     /// `registry/repository:tag`, or without a tag.
     pub image: String,

@@ -220,3 +220,19 @@ fn memory_is_bounded() {
     day.pulls.remove_finished(None);
     assert_eq!(day.pulls.finished(), []);
 }
+
+#[test]
+fn a_pull_is_none_of_another_start_of_the_client() {
+    let ids = |random: u64| {
+        let mut day = Day { pulls: Pulls::new(random), ..Day::new() };
+        for tag in ["1", "2"] {
+            day.fetch_manifest("docker", tag, &[10]);
+        }
+        day.running().iter().map(|pull| pull.id).collect::<Vec<_>>()
+    };
+    let (before, after) = (ids(0x0123_4567_89ab_cdef), ids(u64::MAX));
+    assert!(before.iter().all(|id| !after.contains(id)), "{before:?} {after:?}");
+    assert!(before[0] != before[1]);
+    // A page reads them as JavaScript's numbers.
+    assert!(before.iter().chain(&after).all(|id| *id < 1 << 53), "{before:?} {after:?}");
+}

@@ -3,29 +3,19 @@
 //! Only records. Must never decide which server is used: the [`selector`] does.
 
 pub(super) mod selector;
+mod silence;
 pub(super) mod status;
 
 use super::config::Trust;
-use super::liveness::POLL_INTERVAL;
 use super::segment_budget::{ClientUsage, ServerUsage};
 use super::session::Session;
 use super::status::TunnelStatus;
-use docxy_protocol::limits::KEEP_ALIVE_INTERVAL;
 use parking_lot::Mutex;
+use silence::silence_limit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// So long after a ping without a response a session is suspected, or two round trips later. What is heard is noticed
-/// within a poll of the [liveness](super::liveness), so that a death shows within 3 s.
-const PING_TIMEOUT_MIN: Duration = Duration::from_millis(750);
-
-/// That is the promise of `/health`. A suspected session is used until it is given up: its line may come back, and then
-/// nothing is lost.
-const _: () = assert!(
-    KEEP_ALIVE_INTERVAL.as_millis() + PING_TIMEOUT_MIN.as_millis() + POLL_INTERVAL.as_millis() <= 3000
-);
 
 /// The number of a server. A link that is configured again gets another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,17 +163,20 @@ impl ServerState {
         }
     }
 
-    /// How long nothing was heard of its session, if that is longer than one that works is silent: an idle one is pinged.
+    /// How long nothing was heard of its session until `now`, if that is longer than one that works is silent. A session
+    /// that is suspected is used until it is given up: its line may come back, and then nothing is lost.
     #[must_use]
-    pub fn silence(&self) -> Option<Duration> {
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
         let path = self.session()?.transport().path();
         let (heard, datagrams) = (*self.server.heard.lock())?;
-        let silence = heard.elapsed();
-        let limit = KEEP_ALIVE_INTERVAL + PING_TIMEOUT_MIN.max(2 * path.rtt);
+        let silence = now.saturating_duration_since(heard);
         let is_silent = match self.condition {
             Condition::Silent => true,
-            Condition::Good => silence > limit && path.datagrams_received == datagrams,
-            Condition::Greeting | Condition::Draining => false,
+            Condition::Good | Condition::Draining => {
+                silence > silence_limit(path.rtt) && path.datagrams_received == datagrams
+            }
+            // The liveness counts what an unanswered Hello takes.
+            Condition::Greeting => false,
         };
         is_silent.then_some(silence)
     }

@@ -6,9 +6,10 @@
 
 use crate::logging::rate_limit::LogLimits;
 use tracing::callsite::Identifier;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata};
+use tracing_subscriber::layer::{Context, Filter};
 
 /// The targets of our own lines begin with this.
 const OWN_TARGET_PREFIX: &str = "docxy_";
@@ -17,10 +18,21 @@ const OWN_TARGET_PREFIX: &str = "docxy_";
 #[derive(Debug, Default)]
 pub(super) struct DependencyLimit(LogLimits<Identifier>);
 
-impl<S: Subscriber> Layer<S> for DependencyLimit {
-    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+impl<S> Filter<S> for DependencyLimit {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    /// What filters decide about an event is kept for its thread until all layers had it. An event that is suppressed, or
+    /// logged within that decision, must be asked about each time.
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        let asks = is_limited(metadata) || metadata.target() == module_path!();
+        if asks { Interest::sometimes() } else { Interest::always() }
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if metadata.target().starts_with(OWN_TARGET_PREFIX) || *metadata.level() > Level::INFO {
+        if !is_limited(metadata) {
             return true;
         }
         match self.0.admit(metadata.callsite()) {
@@ -33,6 +45,15 @@ impl<S: Subscriber> Layer<S> for DependencyLimit {
             }
         }
     }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // Without it, the combination with another filter would admit all levels.
+        Some(LevelFilter::TRACE)
+    }
+}
+
+fn is_limited(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with(OWN_TARGET_PREFIX) && *metadata.level() <= Level::INFO
 }
 
 #[cfg(test)]
@@ -40,6 +61,7 @@ mod tests {
     use super::*;
     use std::io;
     use std::sync::{Arc, Mutex};
+    use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     #[derive(Clone, Default)]
@@ -60,7 +82,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let subscriber = tracing_subscriber::registry().with(layer).with(DependencyLimit::default());
+        let subscriber = tracing_subscriber::registry().with(layer.with_filter(DependencyLimit::default()));
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..100 {
                 tracing::warn!(target: "quinn_proto::connection", "illegal");

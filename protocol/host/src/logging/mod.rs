@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! tracing ─▶ filter ─▶ DependencyLimit ─▶ text or JSON ─▶ Queue (1 MiB; drops lines when full) ─▶ thread ─▶ stderr
-//! panics ──────────────────────────────────────────┘
+//!     │  panics ───────────────────────────────────┘
+//!     └───▶ spans of pulls, where they are exported: the filter of the lines is not theirs
 //! ```
 
 mod dependencies;
@@ -34,7 +35,7 @@ use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
 use timestamp::timestamp;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, reload};
@@ -82,7 +83,8 @@ pub fn start_as(filter: &Filter, format: LogFormat) -> LogGuard {
         LogFormat::Text => layer.with_ansi(colours).event_format(TextLine { is_terminal }).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    let subscriber = tracing_subscriber::registry().with(filter).with(lines).with(DependencyLimit::default());
+    let subscriber =
+        tracing_subscriber::registry().with(lines.with_filter(filter.and(DependencyLimit::default())));
     #[cfg(feature = "otel")]
     let (layer, _export) =
         otel::start(|error| queue.push(format!("{} ERROR {error}\n", timestamp()).as_bytes())).unzip();

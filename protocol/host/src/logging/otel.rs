@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
-use tracing::{Metadata, Span, Subscriber};
+use tracing::{Level, Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
@@ -47,6 +47,9 @@ const COLLECTOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A collector's answer, at most.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The level of what is exported, and those above it.
+const LEVEL: Level = Level::INFO;
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
@@ -87,7 +90,9 @@ where
         .with_resource(resource.build())
         .build();
     let tracer = provider.tracer("docxy");
-    let layer = tracing_opentelemetry::layer().with_tracer(tracer.clone()).with_filter(filter_fn(is_of_pull));
+    // Not the filter of the log lines: what is exported must not depend on what is logged.
+    let filter = filter_fn(is_of_pull).with_max_level_hint(LEVEL);
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer.clone()).with_filter(filter);
     TRACER.set(tracer).ok()?;
     Some((layer, Export(provider)))
 }
@@ -125,7 +130,9 @@ fn trace_id(trace: TraceId) -> otel::TraceId {
 
 /// Spans with a trace id, and our own lines within them.
 fn is_of_pull(metadata: &Metadata<'_>) -> bool {
-    if metadata.is_span() {
+    if *metadata.level() > LEVEL {
+        false
+    } else if metadata.is_span() {
         metadata.fields().field("trace_id").is_some()
     } else {
         metadata.target().starts_with("docxy_")

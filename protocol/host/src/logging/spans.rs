@@ -14,8 +14,7 @@ use tracing::Span;
 pub fn request(trace: TraceId, operation: &'static str, content: &str) -> Span {
     #[cfg(feature = "otel")]
     if super::otel::is_on() && trace.is_some() {
-        // Of the highest level, so that a filter which admits errors alone admits it.
-        let span = tracing::error_span!(parent: None, "request", trace_id = %trace, operation, content);
+        let span = tracing::info_span!(parent: None, "request", trace_id = %trace, operation, content);
         super::otel::join(&span, trace);
         return span;
     }

@@ -11,8 +11,12 @@ use std::{
 
 use docxy_tests::process::{PROCESS_TIMEOUT, Process, run};
 use http::StatusCode;
+use hub_stand_in::{Fault, Rule, Site};
 use serde_json::Value;
-use tokio::{task::block_in_place, time::timeout};
+use tokio::{
+    task::{JoinSet, block_in_place},
+    time::timeout,
+};
 
 use crate::support::{
     http_client::{ANY, HttpClient},
@@ -245,14 +249,34 @@ async fn prometheus_takes_the_metrics_that_the_dashboard_and_the_rules_name() {
     assert_eq!(connected, [("docxy-server".to_owned(), "1".to_owned())]);
 
     assert_eq!(firing(prometheus).await, BTreeSet::new());
+    let fails = Fault::Status { site: Site::Registry, status: 503, retry_after: None };
+    testbed.hub.faults().arm(Rule::always(fails));
+    let engine = testbed.engine;
+    // Tags that nothing has kept.
+    let mut requests = JoinSet::new();
+    wait_for_alerts(prometheus, &["DocxyRegistryFails"], |n| {
+        let path = format!("/v2/library/other/manifests/tag{n}");
+        requests.spawn(async move { engine.get(&path, &[ANY]).await.status });
+    })
+    .await;
+    testbed.hub.faults().clear();
+    requests.abort_all();
     block_in_place(|| testbed.server.stop()).unwrap();
-    let expected = ["DocxyServerGone", "DocxyTunnelDown"].map(str::to_owned);
+    wait_for_alerts(prometheus, &["DocxyServerGone", "DocxyTunnelDown"], |_| ()).await;
+}
+
+/// Waits until these alerts fire. Does something before each look, whose number it gets.
+async fn wait_for_alerts(prometheus: HttpClient, expected: &[&str], mut act: impl FnMut(u64)) {
+    let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
     let fire = async {
-        while !firing(prometheus).await.is_superset(&BTreeSet::from(expected.clone())) {
+        let mut look = 0;
+        while !firing(prometheus).await.is_superset(&expected) {
+            act(look);
+            look += 1;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    timeout(PROCESS_TIMEOUT, fire).await.expect("the end of the server is an alert of both programs");
+    timeout(PROCESS_TIMEOUT, fire).await.unwrap_or_else(|_| panic!("{expected:?} do not fire"));
 }
 
 fn version(program: &str) -> Command {

@@ -11,4 +11,5 @@ mod shutdown;
 mod status;
 mod unwritable_log;
 mod upgrade;
+mod watch;
 mod wire_versions;

@@ -6,6 +6,7 @@ mod outage;
 mod reconnect;
 mod server_restart;
 mod several_servers;
+mod silence;
 mod slow_registries;
 mod truncated_bodies;
 mod upstream_failures;

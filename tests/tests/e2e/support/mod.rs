@@ -5,6 +5,7 @@ pub(crate) mod observed;
 mod registries;
 pub(crate) mod relay;
 pub(crate) mod relayed_testbed;
+pub(crate) mod screen;
 pub(crate) mod scripted_server;
 pub(crate) mod tcp_relay;
 pub(crate) mod terminal;
