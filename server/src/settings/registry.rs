@@ -4,6 +4,7 @@
 
 use super::error::SettingsError;
 use super::resolve::{ResolveTable, StaticAddress};
+use docxy_host::files::input_file;
 use docxy_host::files::password_file;
 use docxy_host::files::toml_file;
 use docxy_protocol::limits::SERVED_REGISTRIES_MAX;
@@ -233,7 +234,7 @@ fn environment(variable: &str) -> Result<String, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
-    let pem = std::fs::read(path).map_err(|e| format!("cannot read ca {shown}: {e}"))?;
+    let pem = input_file::read(path).map_err(|e| format!("cannot read ca {shown}: {e}"))?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("ca {shown} is not PEM: {e}"))?;

@@ -3,6 +3,7 @@
 //!
 //! Must never quote a value or a line: a misplaced password would be written to the log.
 
+use super::input_file;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::io;
@@ -35,7 +36,7 @@ pub enum TomlFileError {
 /// # Errors
 /// If it cannot be read or parsed.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
-    let text = std::fs::read_to_string(path)
+    let text = input_file::read_to_string(path)
         .map_err(|source| TomlFileError::Read { path: path.to_owned(), source })?;
     parse(&text).map_err(|source| TomlFileError::Invalid { path: path.to_owned(), source })
 }
@@ -44,7 +45,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
 #[must_use]
 pub fn invalid<T>(path: &Path, value: &Spanned<T>, reason: &impl Display) -> TomlFileError {
     // A file that has changed since it was read may have the value elsewhere.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = input_file::read_to_string(path).unwrap_or_default();
     let source = TomlError { line: line(&text, Some(value.span())), message: reason.to_string() };
     TomlFileError::Invalid { path: path.to_owned(), source }
 }

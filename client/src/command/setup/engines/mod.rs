@@ -159,10 +159,5 @@ fn is_local(address: &str) -> bool {
     ["127.", "localhost"].iter().any(|local| address.starts_with(local))
 }
 
-/// A command, as a reload has it.
-fn words(command: &str) -> Vec<String> {
-    command.split(' ').map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests;
