@@ -145,7 +145,8 @@ fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Resul
     if is_unknown && engine.name == "docker" && machine.docker.is_none() {
         print_note("docker does not run; it reads its files when it starts");
     } else if let Some(reload) = reload {
-        if arguments.apply && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
+        let runs = is_installed || reload.text().is_some();
+        if arguments.apply && runs && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
     }
     if arguments.undo {
         plan.undo_note.filter(|_| steps.iter().any(Step::is_change)).iter().for_each(|note| print_note(note));

@@ -139,6 +139,12 @@ impl Engine {
         if machine.is_root && plan.files.iter().any(|file| file.path.starts_with(&machine.home)) {
             plan.notes.push("This is for the user root; for your own user, run setup without sudo.".into());
         }
+        if !machine.is_root && ["containerd", "nerdctl", "buildkitd"].contains(&self.name) {
+            let name = self.name;
+            plan.notes.push(format!(
+                "This is for a {name} of your user; for the one of the machine: sudo docxy-client setup {name}"
+            ));
+        }
         Ok(plan)
     }
 }

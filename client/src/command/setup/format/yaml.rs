@@ -233,7 +233,9 @@ fn edit(lines: &mut Vec<String>, top: &[Entry], change: &Change) -> Result<(), F
             _ => Err(wrong_type()),
         },
         (Change::Set(_, value), Some(entry)) => match &entry.node {
-            Node::Scalar(text) if *text == value.to_string() => Ok(()),
+            Node::Scalar(text) if serde_json::from_str(text).is_ok_and(|read: Value| read == *value) => {
+                Ok(())
+            }
             Node::List(_, items) => shorten(lines, items, value).ok_or_else(wrong_type),
             _ => Err(wrong_type()),
         },

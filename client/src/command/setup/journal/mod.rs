@@ -31,7 +31,7 @@ pub enum JournalError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It is not text.
-    #[error("{} is not UTF-8", .0.display())]
+    #[error("{} is not UTF-8: save it as that, and run setup again", .0.display())]
     NotText(PathBuf),
     /// A file or a directory cannot be removed or made.
     #[error("cannot change {}: {source}", path.display())]
