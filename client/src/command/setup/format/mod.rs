@@ -85,14 +85,16 @@ impl Format {
             return Ok(before.map(str::to_owned));
         }
         let changes = undo(&self.value(before.unwrap_or(""))?, &self.value(after)?, &self.value(now)?);
-        let text = match self {
-            Self::Json => match self.without_mark(now)? {
-                Some(now) => format!("{BYTE_ORDER_MARK}{}", json::apply(now, &changes)?),
-                None => json::apply(now, &changes)?,
-            },
-            Self::Toml => toml::apply(now, &changes)?,
-            Self::Yaml => yaml::apply(now, &changes)?,
+        let (mark, body) = match self.without_mark(now)? {
+            Some(body) => (BYTE_ORDER_MARK.to_string(), body),
+            None => (String::new(), now),
         };
+        let body = match self {
+            Self::Json => json::apply(body, &changes)?,
+            Self::Toml => toml::apply(body, &changes)?,
+            Self::Yaml => yaml::apply(body, &changes)?,
+        };
+        let text = mark + &body;
         let rest = text.strip_prefix(HEADER).unwrap_or(&text).trim();
         let is_ours_alone = before.is_none() && ["", "{}"].contains(&rest);
         Ok(if is_ours_alone { None } else { Some(text) })

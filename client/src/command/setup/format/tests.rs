@@ -272,5 +272,9 @@ fn a_byte_order_mark_is_kept_in_json_and_refused_in_toml() {
         "{left}"
     );
     assert_eq!(Format::Toml.apply("\u{feff}x = []\n", &changes), Err(FormatError::ByteOrderMark));
-    assert!(Format::Yaml.apply("\u{feff}a: b\n", &changes).unwrap().starts_with("\u{feff}a: b\nx:\n"));
+    let before = "\u{feff}a: b\n";
+    let after = Format::Yaml.apply(before, &changes).unwrap();
+    assert_eq!(after, "\u{feff}a: b\nx:\n  - \"y\"\n");
+    let left = Format::Yaml.undo(&after.replace(": b", ": c"), Some(before), &after).unwrap();
+    assert_eq!(left.as_deref(), Some("\u{feff}a: c\n"));
 }
