@@ -272,13 +272,13 @@ pub(super) struct SetupArguments {
     #[arg(long = "registry", value_name = "R")]
     pub(super) registries: Vec<Registry>,
     /// Show the files as they would be, and change nothing. The engine need not be installed
-    #[arg(long, conflicts_with = "apply")]
+    #[arg(long, requires = "engine", conflicts_with = "apply")]
     pub(super) print: bool,
     /// Make the engine read its files again, if it must
-    #[arg(long)]
+    #[arg(long, requires = "engine")]
     pub(super) apply: bool,
     /// Take away what setup wrote. A file that was not changed since becomes what it was, to the byte
-    #[arg(long)]
+    #[arg(long, requires = "engine")]
     pub(super) undo: bool,
     /// Let the engine ask the registry itself when Docxy fails, where it can be told
     #[arg(long)]

@@ -14,6 +14,7 @@ use crate::images::pull::Connection;
 use crate::local_api;
 use crate::settings::{ConnectionSettings, Flags, GivenSettings};
 use docxy_host::files::directories::{CLIENT_CONFIG, CLIENT_STATE, is_root};
+use docxy_host::files::input_file;
 use docxy_host::files::password_file;
 use docxy_host::logging;
 use docxy_host::process::signals::shutdown::Shutdown;
@@ -295,7 +296,7 @@ fn docker_config_path() -> PathBuf {
 }
 
 fn read_docker_config(path: PathBuf) -> Result<(PathBuf, BTreeMap<Registry, StoredLogin>), LoginError> {
-    let text = std::fs::read(&path).map_err(|source| LoginError::Import { path: path.clone(), source })?;
+    let text = input_file::read(&path).map_err(|source| LoginError::Import { path: path.clone(), source })?;
     let found = docker_config::parse(&text);
     found.map_err(|source| LoginError::ImportFormat { path: path.clone(), source }).map(|all| (path, all))
 }

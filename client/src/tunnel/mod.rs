@@ -14,6 +14,8 @@ mod network_memory;
 mod server;
 mod session;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 pub use config::{
     Congestion, JoinedLink, LegChoice, LegChoiceError, ProxyChoice, Rates, Trust, TunnelConfig,

@@ -11,7 +11,7 @@ use docxy_host::process::command_line::{CompletionsArguments, ManArguments, Vers
 use docxy_host::process::terminal::print_note;
 use docxy_host::process::variables::without_empty;
 use docxy_protocol::image_name::ImageName;
-use docxy_protocol::link::ClientName;
+use docxy_protocol::link::{ClientName, find_link};
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -147,9 +147,9 @@ impl Arguments {
     /// Parses the command line. Ends the program for help, and for misuse.
     #[must_use]
     pub fn read() -> Self {
-        Self::try_read().unwrap_or_else(|error| match proxy_error(&error) {
+        Self::try_read().unwrap_or_else(|error| match misuse(&error) {
             Some(why) => {
-                print_note(&format!("docxy-server: --proxy: {why}"));
+                print_note(&format!("docxy-server: {why}"));
                 std::process::exit(2)
             }
             None => error.exit(),
@@ -163,9 +163,14 @@ impl Arguments {
     }
 }
 
-/// What is wrong with a proxy. clap's own text quotes the argument, which may contain a password.
-fn proxy_error(error: &clap::Error) -> Option<&ProxyUrlError> {
-    error.source()?.downcast_ref()
+/// What is wrong with a proxy, or with a link. clap's own text quotes the argument, which may contain a password.
+fn misuse(error: &clap::Error) -> Option<String> {
+    if error.use_stderr() && find_link(&error.to_string()).is_some() {
+        return Some(
+            "no command of the server takes a link; on the other machine, `docxy-client join` does".into(),
+        );
+    }
+    error.source()?.downcast_ref::<ProxyUrlError>().map(|why| format!("--proxy: {why}"))
 }
 
 #[cfg(test)]
@@ -193,8 +198,13 @@ mod tests {
             ("https://me:hunter2@proxy:1", ProxyUrlError::Scheme("https".into())),
         ] {
             let error = parse(url).unwrap_err();
-            assert_eq!(proxy_error(&error), Some(&expected));
+            assert_eq!(misuse(&error), Some(format!("--proxy: {expected}")));
         }
+        let link =
+            Arguments::try_parse_from(["docxy-server", "docxy://me:hunter2@host:1?pin=x"]).unwrap_err();
+        assert!(!misuse(&link).unwrap().contains("hunter2"));
+        let unknown = Arguments::try_parse_from(["docxy-server", "hunter2"]).unwrap_err();
+        assert_eq!(misuse(&unknown), None);
         assert!(parse("http://me@proxy:1").is_ok());
     }
 

@@ -4,7 +4,7 @@
 
 use super::error::CommandError;
 use clap::{Args, ValueEnum};
-use docxy_host::process::terminal::print_note;
+use docxy_host::process::terminal::{is_stdout_closed, print_note};
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,9 @@ pub(super) fn client_package(arguments: &ClientPackageArguments) -> Result<(), C
     let mut stdout = io::stdout().lock();
     if stdout.is_terminal() {
         return Err(CommandError::PackageOnTerminal(name));
+    }
+    if is_stdout_closed() {
+        return Err(CommandError::NoOutput("the package"));
     }
     let program = std::env::current_exe().map_err(CommandError::Start)?;
     let path = directory(&program).join(name);

@@ -46,6 +46,8 @@ pub enum CommandError {
         "a package is no text for a terminal; write it to a file, as in: docxy-server client-package > {0}"
     )]
     PackageOnTerminal(&'static str),
+    #[error("stdout is closed, so {0} would be lost: redirect it to a file")]
+    NoOutput(&'static str),
     #[error(
         "cannot read the client's package {}: {source}; the .deb and the .rpm of docxy-server bring it; \
          elsewhere build the client with cargo build --release -p docxy-client",

@@ -29,6 +29,7 @@ use connection::ListenerContext;
 use docxy_host::logging::LogHandle;
 use docxy_host::logging::rate_limit::LogLimits;
 use docxy_host::metrics::ProcessStart;
+use docxy_host::net::listen_address::advice_on;
 use docxy_host::platform::memory;
 use docxy_host::platform::port_holder::{Protocol, port_holder};
 use docxy_host::process::signals::shutdown::Shutdown;
@@ -68,6 +69,16 @@ pub enum ServeError {
         /// Who has it, for people.
         holder: String,
     },
+    /// The system refuses the address.
+    #[error(
+        "{source}; {advice}. A port alone, as in --listen 61443, is all addresses; --public names the one that clients dial"
+    )]
+    Refused {
+        /// What the system says.
+        source: ListenError,
+        /// Why, for people.
+        advice: &'static str,
+    },
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -81,7 +92,15 @@ pub enum ServeError {
 
 impl ServeError {
     fn of_listen(source: ListenError) -> Self {
-        let Some((port, leg)) = source.taken_port() else { return Self::Listen(source) };
+        let Some((port, leg)) = source.taken_port() else {
+            let causes =
+                std::iter::successors(Some(&source as &dyn std::error::Error), |error| error.source());
+            let mut refusals = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
+            return match refusals.find_map(|error| advice_on(error.kind())) {
+                Some(advice) => Self::Refused { source, advice },
+                None => Self::Listen(source),
+            };
+        };
         let protocol = match leg {
             Leg::Quic => Protocol::Udp,
             Leg::Tcp => Protocol::Tcp,

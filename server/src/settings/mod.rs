@@ -375,7 +375,7 @@ mod tests {
             ("\nfixed_rate_limit = 200", 2, "a rate is written in quotes, as in \"200 Mbit/s\""),
             ("\nclient_max_rate = 'fast'", 2, "\"fast\" is no rate: write it as \"95 Mbit/s\""),
             ("\n\nlog = 'inof'", 3, "a log filter is off, error, warn"),
-            ("\nlog = 3", 2, "expected a string"),
+            ("\nlog = 3", 2, "expected text in quotes"),
             ("\n[registries.'ghcr.io']\napi = 'http://ghcr.io'", 3, "must begin with https://"),
             ("\n[registries.'gh cr']", 2, "is not a registry host"),
             ("\nproxy = 'http://p:1'", 2, "expected a table with url"),

@@ -4,6 +4,7 @@
 
 use super::error::SettingsError;
 use super::resolve::{ResolveTable, StaticAddress};
+use docxy_host::files::input_file;
 use docxy_host::files::password_file;
 use docxy_host::files::toml_file;
 use docxy_protocol::limits::SERVED_REGISTRIES_MAX;
@@ -151,7 +152,14 @@ impl<'de> Deserialize<'de> for RegistryTables {
                     if tables.iter().any(|(other, _)| *other == name) {
                         return Err(A::Error::custom(format!("{name} is listed twice")));
                     }
-                    tables.push((name, map.next_value()?));
+                    let table = map.next_value().map_err(|error: A::Error| {
+                        // TOML takes the rest of the name for a key of the table.
+                        let is_cut = !name.as_str().contains(['.', ':'])
+                            && error.to_string().contains("unknown field");
+                        let text = "the name of a registry is in quotes, as in [registries.\"docker.io\"]";
+                        if is_cut { A::Error::custom(text) } else { error }
+                    })?;
+                    tables.push((name, table));
                 }
                 if tables.is_empty() && !builtin {
                     let advice = "leave [registries] out, or say builtin = true, to serve the built-in ones";
@@ -233,7 +241,7 @@ fn environment(variable: &str) -> Result<String, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
-    let pem = std::fs::read(path).map_err(|e| format!("cannot read ca {shown}: {e}"))?;
+    let pem = input_file::read(path).map_err(|e| format!("cannot read ca {shown}: {e}"))?;
     let all: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("ca {shown} is not PEM: {e}"))?;
@@ -325,6 +333,18 @@ mod tests {
         {
             let error = load("[registries.'ghcr.io']\nca = 'ca.pem'", &files).unwrap_err();
             assert!(error.contains("registry ghcr.io: "), "{error}");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_quotes_is_told_from_a_misspelt_key() {
+        for (text, words) in [
+            ("[registries.docker.io]", "is in quotes"),
+            ("[registries]\nghcr.io = {}", "is in quotes"),
+            ("[registries.'ghcr.io']\napj = 'x'", "unknown field `apj`"),
+        ] {
+            let error = load(text, &[]).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
     }

@@ -94,6 +94,23 @@ mod tests {
             (&[], &["ghcr.io/owner/**"], "ghcr.io/owner", true),
             (&["*/owner/{a,b}"], &[], "quay.io/owner/b", true),
             (&["localhost:5000/**"], &[], "localhost:5000/a", true),
+            // Whole registries.
+            (&["ghcr.io/**"], &[], "ghcr.io/a/b/c", true),
+            (&["ghcr.io/**"], &[], "quay.io/a/b", false),
+            (&["ghcr.io/**", "quay.io/**"], &[], "quay.io/a/b", true),
+            (&["docker.io/**"], &[], "docker.io/alpine", true),
+            (&[], &["docker.io/**"], "docker.io/library/alpine", false),
+            (&[], &["*/**"], "mcr.microsoft.com/a", false),
+            (&["*.io/**"], &[], "ghcr.io/a/b", true),
+            (&["*.io/**"], &[], "public.ecr.aws/a/b", false),
+            (&["localhost:5000/**"], &[], "localhost:5001/a", false),
+            // What is denied stays so, however exactly it is allowed.
+            (&["ghcr.io/owner/app"], &["ghcr.io/**"], "ghcr.io/owner/app", false),
+            (&["ghcr.io/**"], &["ghcr.io/owner/app"], "ghcr.io/owner/app", false),
+            (&["ghcr.io/**"], &["ghcr.io/owner/app"], "ghcr.io/owner/app2", true),
+            (&["ghcr.io/**"], &["ghcr.io/owner/app"], "ghcr.io/owner/app/more", true),
+            (&["ghcr.io/owner/v?"], &[], "ghcr.io/owner/v1", true),
+            (&["ghcr.io/owner/v?"], &[], "ghcr.io/owner/v10", false),
         ] {
             let rules = RepositoryRules { allow: patterns(allow), deny: patterns(deny) };
             let (registry, repository) = image.split_once('/').unwrap();
@@ -116,5 +133,29 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         }
         assert!(Patterns::try_from(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn nothing_said_allows_everything_and_an_empty_list_is_no_way_to_say_nothing() {
+        let allows = |rules: &RepositoryRules, image: &str| {
+            let (registry, repository) = image.split_once('/').unwrap();
+            rules.may_read(&registry.parse().unwrap(), &repository.parse().unwrap())
+        };
+        assert!(allows(&RepositoryRules::default(), "ghcr.io/a/b"));
+        #[derive(Deserialize)]
+        struct File {
+            allow: Option<Patterns>,
+            deny: Option<Patterns>,
+        }
+        let read = |text: &str| toml::from_str::<File>(text);
+        let File { allow, deny } = read("allow = ['quay.io/**']\ndeny = ['quay.io/bad/*']").unwrap();
+        let rules = RepositoryRules { allow, deny };
+        assert_eq!(
+            ["quay.io/a/b", "quay.io/bad/b", "ghcr.io/a/b"].map(|image| allows(&rules, image)),
+            [true, false, false]
+        );
+        for text in ["allow = []", "deny = []", "allow = 'ghcr.io/**'", "deny = ['ghcr.io']"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Must never quote a key in an error.
 
 use super::error::SettingsError;
+use docxy_host::files::input_file;
 use docxy_transport::tcp::{CertificateError, NamedCertificate};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -114,7 +115,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsFileError> {
-    std::fs::read(path).map_err(|source| TlsFileError::Read { path: path.to_owned(), source })
+    input_file::read(path).map_err(|source| TlsFileError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

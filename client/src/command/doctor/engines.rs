@@ -187,7 +187,9 @@ fn standing(
                     Some(reload) if !is_used => {
                         let what =
                             "dockerd has not read its daemon.json again since it was set up".to_owned();
-                        Standing::Wrong(what, format!("sudo {}", reload.command.join(" ")))
+                        let text =
+                            reload.text().unwrap_or_else(|| "docxy-client setup docker --apply".into());
+                        Standing::Wrong(what, format!("sudo {text}"))
                     }
                     _ => Standing::InUse,
                 }

@@ -44,7 +44,8 @@ fn undo_in(
 ) {
     match (before, after, now) {
         (Some(before), after, _) if before == after => {}
-        (Some(Value::Object(_)) | None, Value::Object(after), Value::Object(now)) => {
+        // YAML has keys without a value.
+        (Some(Value::Object(_) | Value::Null) | None, Value::Object(after), Value::Object(now)) => {
             for (key, after) in after {
                 if let Some(now) = now.get(key) {
                     path.push(key.clone());

@@ -3,6 +3,7 @@
 //! Must never wait for an engine that does not respond, or change anything.
 
 use docxy_host::files::directories::is_root;
+use docxy_host::files::private_file;
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -55,9 +56,38 @@ pub struct Docker {
     pub mirrors: String,
 }
 
+/// What starts and reloads the services of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServiceManager {
+    /// `systemctl`.
+    #[default]
+    Systemd,
+    /// `rc-service`.
+    OpenRc,
+    /// Another one, or none, as in a container.
+    Unknown,
+}
+
+impl ServiceManager {
+    /// The one that runs below this root (sd_booted(3), and OpenRC's own directory).
+    fn look(root: &Path) -> Self {
+        if root.join("run/systemd/system").is_dir() {
+            Self::Systemd
+        } else if root.join("run/openrc").is_dir() {
+            Self::OpenRc
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
 /// What is known of the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
+    /// What reloads engines.
+    pub manager: ServiceManager,
+    /// The process of the dockerd that runs, by its file.
+    pub dockerd: Option<u32>,
     /// Whether the system's files are meant, and not the user's.
     pub is_root: bool,
     /// The user's home directory.
@@ -84,7 +114,18 @@ impl Machine {
             Some((program, answer(&path, &["--version"]).and_then(|text| Version::find(&text))))
         });
         let programs = found.collect();
-        let mut machine = Self { is_root: is_root(), home, config_home, programs, ..Self::default() };
+        let is_root = is_root();
+        let run =
+            if is_root { Some("/run".into()) } else { env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) };
+        let mut machine = Self {
+            manager: ServiceManager::look(Path::new("/")),
+            dockerd: run.and_then(|run| running(&run.join("docker.pid"), "dockerd", Path::new("/proc"))),
+            is_root,
+            home,
+            config_home,
+            programs,
+            ..Self::default()
+        };
         if machine.programs.contains_key("docker") {
             machine.docker = running_docker();
         }
@@ -108,6 +149,14 @@ impl Machine {
     pub fn config_directory(&self, engine: &str) -> PathBuf {
         if self.is_root { Path::new("/etc").join(engine) } else { self.config_home.join(engine) }
     }
+}
+
+/// The process that this file names, if it runs this program. A file may be left of a process that is gone.
+fn running(file: &Path, program: &str, proc: &Path) -> Option<u32> {
+    let text = String::from_utf8(private_file::read(file).ok()??).ok()?;
+    let process = text.trim().parse().ok()?;
+    let name = private_file::read(&proc.join(text.trim()).join("comm")).ok()??;
+    (name.trim_ascii_end() == program.as_bytes()).then_some(process)
 }
 
 /// `docker info` of the daemon that the command line uses.
@@ -177,6 +226,35 @@ mod tests {
         ] {
             assert_eq!(Version::find(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_service_manager_is_the_one_that_runs() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(ServiceManager::look(root.path()), ServiceManager::Unknown);
+        for (directory, manager) in
+            [("run/openrc", ServiceManager::OpenRc), ("run/systemd/system", ServiceManager::Systemd)]
+        {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+            assert_eq!(ServiceManager::look(root.path()), manager);
+        }
+    }
+
+    #[test]
+    fn a_process_counts_only_while_it_runs_the_program() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("docker.pid");
+        let found = || running(&file, "dockerd", root.path());
+        assert_eq!(found(), None);
+        std::fs::write(&file, "123\n").unwrap();
+        assert_eq!(found(), None, "it is gone");
+        std::fs::create_dir(root.path().join("123")).unwrap();
+        for (name, expected) in [("bash\n", None), ("dockerd\n", Some(123))] {
+            std::fs::write(root.path().join("123/comm"), name).unwrap();
+            assert_eq!(found(), expected);
+        }
+        std::fs::write(&file, "../123").unwrap();
+        assert_eq!(found(), None);
     }
 
     #[test]

@@ -19,12 +19,14 @@ use super::arguments::SetupArguments;
 use super::error::CommandError;
 use crate::local_api::{self, RunningClient};
 use crate::settings::{Flags, GivenSettings, listen_port};
+use docxy_host::process::signals::hang_up;
 use docxy_host::process::terminal::{print, print_note};
 use docxy_protocol::name::Registry;
 use engines::{ENGINES, Engine};
 use journal::{Journal, JournalError, Step};
 use machine::Machine;
 use std::fmt::Write as _;
+use std::io;
 use std::process::Command;
 
 /// Why `setup` failed.
@@ -33,8 +35,13 @@ use std::process::Command;
 pub enum SetupError {
     #[error("{source}; as root: sudo docxy-client {arguments}")]
     NotRoot { arguments: String, source: JournalError },
-    #[error("{command}: {reason}; run it yourself")]
+    #[error("the files are written, but {command} failed: {reason}; run it yourself")]
     Reload { command: String, reason: String },
+    #[error(
+        "the files are written, but it is not known how {service} is started here: there is neither systemd nor OpenRC. Make \
+         it read them again yourself ({effect})"
+    )]
+    NoManager { service: &'static str, effect: &'static str },
 }
 
 pub(super) fn setup(arguments: SetupArguments, flags: &Flags) -> Result<(), CommandError> {
@@ -134,8 +141,12 @@ fn set_up(engine: &Engine, target: &Target, arguments: &SetupArguments) -> Resul
         // With --apply also after a run without it.
         steps.iter().filter(is_meant).any(|step| step.is_change() || arguments.apply && !arguments.undo)
     });
-    if let Some(reload) = reload {
-        if arguments.apply && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
+    let is_unknown = reload.is_some_and(|reload| reload.text().is_none());
+    if is_unknown && engine.name == "docker" && machine.docker.is_none() {
+        print_note("docker does not run; it reads its files when it starts");
+    } else if let Some(reload) = reload {
+        let runs = is_installed || reload.text().is_some();
+        if arguments.apply && runs && !arguments.print { run(reload)? } else { print_note(&words(reload)) }
     }
     if arguments.undo {
         plan.undo_note.filter(|_| steps.iter().any(Step::is_change)).iter().for_each(|note| print_note(note));
@@ -176,17 +187,36 @@ fn as_list(steps: &[Step]) -> String {
 }
 
 fn words(reload: &Reload) -> String {
-    format!("then, or with --apply: {} ({})", reload.command.join(" "), reload.effect)
+    match reload.text() {
+        Some(text) => format!("then, or with --apply: {text} ({})", reload.effect),
+        None => format!("then make {} read it again, as it was started ({})", reload.service, reload.effect),
+    }
 }
 
 fn run(reload: &Reload) -> Result<(), SetupError> {
-    let command = reload.command.join(" ");
-    let failed = |reason: String| SetupError::Reload { command: command.clone(), reason };
-    let [program, arguments @ ..] = reload.command.as_slice() else { return Ok(()) };
-    let status = Command::new(program).args(arguments).status().map_err(|error| failed(error.to_string()))?;
-    if !status.success() {
-        return Err(failed(status.to_string()));
-    }
-    print_note(&format!("done: {command} ({})", reload.effect));
+    let by_command = reload.command.as_ref().map(|command| run_command(command));
+    let done = match (by_command, reload.process) {
+        (Some(Ok(done)), _) => done,
+        // Its service is not the one that runs.
+        (Some(Err(_)) | None, Some(process)) => {
+            let command = format!("kill -HUP {process}");
+            let failed =
+                |error: io::Error| SetupError::Reload { command: command.clone(), reason: error.to_string() };
+            hang_up(process).map_err(failed)?;
+            command
+        }
+        (Some(Err(error)), None) => return Err(error),
+        (None, None) => return Err(SetupError::NoManager { service: reload.service, effect: reload.effect }),
+    };
+    print_note(&format!("done: {done} ({})", reload.effect));
     Ok(())
+}
+
+/// Runs a command. Returns it as a text.
+fn run_command(command: &[String]) -> Result<String, SetupError> {
+    let text = command.join(" ");
+    let failed = |reason: String| SetupError::Reload { command: text.clone(), reason };
+    let [program, arguments @ ..] = command else { return Ok(text) };
+    let status = Command::new(program).args(arguments).status().map_err(|error| failed(error.to_string()))?;
+    if status.success() { Ok(text) } else { Err(failed(status.to_string())) }
 }

@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use super::format::Format;
+use super::machine::{Machine, ServiceManager};
 use docxy_protocol::name::Registry;
 use std::path::PathBuf;
 
@@ -67,15 +68,60 @@ pub struct FileChanges {
     pub format: Format,
     /// What changes.
     pub changes: Vec<Change>,
+    /// Whether this version of the engine refuses a byte order mark that its other versions take.
+    pub refuses_mark: bool,
+}
+
+impl FileChanges {
+    /// The changes to a file.
+    #[must_use]
+    pub const fn new(path: PathBuf, format: Format, changes: Vec<Change>) -> Self {
+        Self { path, format, changes, refuses_mark: false }
+    }
 }
 
 /// How an engine is made to read its files again.
 #[derive(Debug)]
 pub struct Reload {
-    /// The program and its arguments.
-    pub command: Vec<String>,
+    /// The program and its arguments; `None` if no service manager is known here.
+    pub command: Option<Vec<String>>,
+    /// The process that reads them at SIGHUP, for where there is no such command, or it fails.
+    pub process: Option<u32>,
+    /// What is reloaded or restarted: the engine's service.
+    pub service: &'static str,
     /// The only file that needs it, if others do not.
     pub file: Option<PathBuf>,
     /// What it does to containers that run.
     pub effect: &'static str,
+}
+
+impl Reload {
+    /// By the service manager of this machine: the engine's service is told to `reload` or to `restart`.
+    #[must_use]
+    pub fn by_manager(
+        machine: &Machine,
+        verb: &'static str,
+        service: &'static str,
+        effect: &'static str,
+        is_of_user: bool,
+    ) -> Self {
+        let command = match machine.manager {
+            ServiceManager::Systemd if is_of_user => Some(format!("systemctl --user {verb} {service}")),
+            ServiceManager::Systemd => Some(format!("systemctl {verb} {service}")),
+            // Few of its scripts know a reload.
+            ServiceManager::OpenRc if !is_of_user && verb == "restart" => {
+                Some(format!("rc-service {service} {verb}"))
+            }
+            ServiceManager::OpenRc | ServiceManager::Unknown => None,
+        };
+        let command = command.map(|command| command.split(' ').map(str::to_owned).collect());
+        Self { command, process: None, service, file: None, effect }
+    }
+
+    /// What the user would type; `None` if it is not known.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let signal = || self.process.map(|process| format!("kill -HUP {process}"));
+        self.command.as_ref().map(|command| command.join(" ")).or_else(signal)
+    }
 }

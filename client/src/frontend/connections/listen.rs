@@ -1,6 +1,6 @@
 //! Opens the sockets for engines.
 
-use docxy_host::net::listen_address::ListenAddress;
+use docxy_host::net::listen_address::{ListenAddress, advice_on};
 use docxy_host::platform::port_holder::{Protocol, port_holder};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -40,6 +40,8 @@ async fn bind_to(address: SocketAddr) -> Result<TcpListener, ListenError> {
         if source.kind() == io::ErrorKind::AddrInUse {
             let usual = "another docxy-client, or the container of a registry";
             advice = format!("{}; end that, or {advice}", port_holder(address.port(), Protocol::Tcp, usual));
+        } else if let Some(why) = advice_on(source.kind()) {
+            advice = format!("{why}; {advice}");
         }
         ListenError { address, source, advice }
     })

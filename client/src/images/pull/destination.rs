@@ -2,6 +2,7 @@
 //!
 //! Runs before anything is fetched. Writes nothing.
 
+use docxy_host::process::terminal::is_stdout_closed;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::Reference;
 use docxy_protocol::platform::Platform;
@@ -26,6 +27,11 @@ pub enum DestinationError {
     /// A tar is nothing for a person to read.
     #[error("stdout is a terminal: redirect it, as in docxy-client pull alpine -o - | docker load")]
     Terminal,
+    /// What is written there is lost.
+    #[error(
+        "stdout is closed, so the image would be lost: redirect it, as in docxy-client pull alpine -o - > alpine.tar"
+    )]
+    Closed,
     /// Several images cannot be one file.
     #[error("several images need a directory that exists, and {} is none", .0.display())]
     Several(PathBuf),
@@ -69,6 +75,9 @@ impl Destination {
         if path.as_os_str() == "-" {
             if std::io::stdout().is_terminal() {
                 return Err(DestinationError::Terminal);
+            }
+            if is_stdout_closed() {
+                return Err(DestinationError::Closed);
             }
             return Ok(Self { path, format: OutputFormat::Stdout, replaces: false });
         }

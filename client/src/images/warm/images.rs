@@ -1,5 +1,6 @@
 //! Which images are wanted: a list, or a file that has one on each line.
 
+use docxy_host::files::input_file;
 use docxy_protocol::image_name::ImageName;
 use docxy_protocol::name::NameError;
 use serde::de::{Error, SeqAccess, Visitor};
@@ -37,7 +38,7 @@ impl WarmImages {
         match self {
             Self::List(images) => Ok(images.clone()),
             Self::File(file) => {
-                let read = std::fs::read_to_string(file);
+                let read = input_file::read_to_string(file);
                 let text = read.map_err(|source| ImageListError::Read { file: file.clone(), source })?;
                 parse(file, &text)
             }

@@ -74,7 +74,8 @@ impl TunnelStatus {
         matches!(self, Self::Connecting { reason: Some(_) } | Self::Down { .. } | Self::Refused { .. })
     }
 
-    /// The state of several servers: that of the most hopeful. The last loss is the one that users notice.
+    /// The state of several servers: that of the most hopeful, with the reasons of all. The last loss is the one that users
+    /// notice.
     pub(in crate::tunnel) fn of_all<'a>(servers: impl Iterator<Item = &'a Self> + Clone) -> Self {
         if let Some(up) = servers.clone().find(|status| matches!(status, Self::Up { .. })) {
             return up.clone();
@@ -83,9 +84,7 @@ impl TunnelStatus {
             Self::Down { since, reason } => Some((since, reason)),
             _ => None,
         });
-        if let Some((since, reason)) = down.max_by_key(|(since, _)| **since) {
-            return Self::Down { since: *since, reason: reason.clone() };
-        }
+        let last_loss = down.clone().max_by_key(|(since, _)| **since);
         let connecting = servers.clone().filter_map(|status| match status {
             Self::Connecting { reason } => Some(reason),
             _ => None,
@@ -94,6 +93,11 @@ impl TunnelStatus {
             Self::Refused { reason, .. } => Some(reason),
             _ => None,
         });
+        if let Some((since, last)) = last_loss {
+            let others = down.map(|(_, reason)| reason).chain(connecting.flatten()).chain(refused);
+            let reason = joined(std::iter::once(last).chain(others)).unwrap_or_else(|| last.clone());
+            return Self::Down { since: *since, reason };
+        }
         if connecting.clone().next().is_some() {
             return Self::Connecting { reason: joined(connecting.flatten().chain(refused)) };
         }
@@ -136,7 +140,10 @@ mod tests {
             (vec![TunnelStatus::Spare, refused("a refuses")], "a refuses"),
             (vec![refused("a"), refused("b"), refused("a")], "a; b"),
             (vec![refused("a"), connecting("b"), connecting("c")], "could not connect: b; c; a"),
-            (vec![connecting("a"), down(9, "b"), down(5, "c")], "down for 5 s, reconnecting: c"),
+            (
+                vec![refused("d"), connecting("a"), down(9, "b"), down(5, "c")],
+                "down for 5 s, reconnecting: c; b; a; d",
+            ),
         ] {
             assert_eq!(detail(&servers), text);
         }

@@ -4,6 +4,7 @@
 
 pub mod directories;
 pub mod file_fingerprint;
+pub mod input_file;
 pub mod password_file;
 pub mod private_file;
 pub mod ready_file;

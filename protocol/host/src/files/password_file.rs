@@ -2,6 +2,7 @@
 //!
 //! Must never quote a password in an error.
 
+use super::input_file;
 use docxy_protocol::secret::Secret;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub enum PasswordFileError {
 /// # Errors
 /// If the file cannot be read, or is empty.
 pub fn read(path: &Path) -> Result<Secret, PasswordFileError> {
-    let text = std::fs::read_to_string(path)
+    let text = input_file::read_to_string(path)
         .map_err(|source| PasswordFileError::Read { path: path.to_owned(), source })?;
     parse(&text).ok_or_else(|| PasswordFileError::Empty { path: path.to_owned() })
 }

@@ -2,6 +2,7 @@
 //!
 //! Must never leave a half-written file, or know what a file contains.
 
+use super::input_file::{self, as_std, is_of_kernel};
 use crate::platform::swap::swap_names;
 use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -95,20 +96,13 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 /// file root reads.
 ///
 /// # Errors
-/// If a link is of another user, or the file cannot be opened.
+/// If a link is of another user, or the file cannot be opened, or is a named pipe.
 pub fn open(path: &Path) -> io::Result<File> {
-    let is_of_kernel = path.starts_with("/dev") || path.starts_with("/proc");
-    let options = OpenOptions::new().read(true).custom_flags(flags(OFlags::NOFOLLOW)).clone();
-    match options.open(target(path)?) {
+    match input_file::open(&target(path)?, OFlags::NOFOLLOW) {
         // A pipe of this process, such as /dev/stdin, is a link to no name.
-        Err(error) if error.kind() == ErrorKind::NotFound && is_of_kernel => File::open(path),
+        Err(error) if error.kind() == ErrorKind::NotFound && is_of_kernel(path) => File::open(path),
         opened => opened,
     }
-}
-
-/// Flags of open(2), as the standard library takes them.
-fn flags(flags: OFlags) -> i32 {
-    flags.bits().cast_signed()
 }
 
 /// The file that a path leads to: symbolic links are followed, also to a file that is not there yet.
@@ -141,12 +135,7 @@ pub fn target(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 /// If the file cannot be written. It is then unchanged.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let written = || {
-        let path = &target(path)?;
-        temporary(path, content)?.persist(path)?;
-        sync_directory(path)
-    };
-    written().map_err(failed_write(path))
+    Prepared::private(path, content)?.commit()
 }
 
 /// The same. Creates missing directories, for the owner only.
@@ -163,26 +152,64 @@ pub fn write_with_directory(path: &Path, content: &[u8]) -> Result<(), FileError
 /// # Errors
 /// If the file cannot be written. It is then unchanged.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let written = || {
-        let path = &target(path)?;
-        let file = temporary(path, content)?;
-        match std::fs::metadata(path) {
+    Prepared::like(path, path, content)?.commit()
+}
+
+/// A complete file that has not taken its place yet, and goes if it is dropped. The disk has room for it.
+#[derive(Debug)]
+pub struct Prepared {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+impl Prepared {
+    /// One that replaces the file at `path`, for the owner only.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn private(path: &Path, content: &[u8]) -> Result<Self, FileError> {
+        let prepared = || {
+            let target = target(path)?;
+            Ok(Self { file: temporary(&target, content)?, target })
+        };
+        prepared().map_err(failed_write(path))
+    }
+
+    /// One with the mode and owner of another file; with mode 0644 if that one is not there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn like(other: &Path, path: &Path, content: &[u8]) -> Result<Self, FileError> {
+        let prepared = Self::private(path, content)?;
+        let file = prepared.file.as_file();
+        let take_mode = || match std::fs::metadata(other) {
             Ok(about) => {
-                let ours = file.as_file().metadata()?;
+                let ours = file.metadata()?;
                 if (ours.uid(), ours.gid()) != (about.uid(), about.gid()) {
-                    fchown(file.as_file(), Some(about.uid()), Some(about.gid()))?;
+                    fchown(file, Some(about.uid()), Some(about.gid()))?;
                 }
-                file.as_file().set_permissions(about.permissions())?;
+                file.set_permissions(about.permissions())
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+                file.set_permissions(Permissions::from_mode(0o644))
             }
-            Err(error) => return Err(error),
-        }
-        file.persist(path)?;
-        sync_directory(path)
-    };
-    written().map_err(failed_write(path))
+            Err(error) => Err(error),
+        };
+        take_mode().map_err(failed_write(path))?;
+        Ok(prepared)
+    }
+
+    /// Gives it its place, atomically.
+    ///
+    /// # Errors
+    /// If that fails. The old file is then unchanged.
+    pub fn commit(self) -> Result<(), FileError> {
+        let Self { file, target } = self;
+        file.persist(&target)
+            .map_err(io::Error::from)
+            .and_then(|_| sync_directory(&target))
+            .map_err(failed_write(&target))
+    }
 }
 
 /// The same by overwriting another file, which then replaces the one at `path`. So no disk space is
@@ -265,7 +292,7 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             // The name may be a link or a pipe of the directory's owner.
-            let file = options.custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path)?;
+            let file = options.custom_flags(as_std(OFlags::NOFOLLOW | OFlags::NONBLOCK)).open(path)?;
             let is_file = file.metadata()?.is_file();
             if is_file {
                 Ok(file)

@@ -3,6 +3,7 @@
 //!
 //! Must never quote a value or a line: a misplaced password would be written to the log.
 
+use super::input_file;
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::io;
@@ -35,7 +36,7 @@ pub enum TomlFileError {
 /// # Errors
 /// If it cannot be read or parsed.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
-    let text = std::fs::read_to_string(path)
+    let text = input_file::read_to_string(path)
         .map_err(|source| TomlFileError::Read { path: path.to_owned(), source })?;
     parse(&text).map_err(|source| TomlFileError::Invalid { path: path.to_owned(), source })
 }
@@ -44,7 +45,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TomlFileError> {
 #[must_use]
 pub fn invalid<T>(path: &Path, value: &Spanned<T>, reason: &impl Display) -> TomlFileError {
     // A file that has changed since it was read may have the value elsewhere.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = input_file::read_to_string(path).unwrap_or_default();
     let source = TomlError { line: line(&text, Some(value.span())), message: reason.to_string() };
     TomlFileError::Invalid { path: path.to_owned(), source }
 }
@@ -69,7 +70,7 @@ pub fn resolve(file: &Path, path: &Path) -> PathBuf {
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
     toml::from_str(text).map_err(|error| TomlError {
         line: line(text, error.span()),
-        message: without_value(error.message().trim()).replace('\n', "; "),
+        message: in_words(&without_value(error.message().trim())).replace('\n', "; "),
     })
 }
 
@@ -90,6 +91,23 @@ fn without_value(message: &str) -> String {
     }
 }
 
+/// With what a user writes in place of the names of types.
+fn in_words(message: &str) -> String {
+    let words = [
+        ("a sequence", "a list, as in [\"a\", \"b\"]"),
+        ("a boolean", "true or false"),
+        ("a string", "text in quotes"),
+        ("path string", "a path in quotes"),
+        ("u64", "a whole number"),
+        ("a map", "a table"),
+    ];
+    let found = message.rsplit_once(", expected ").and_then(|(before, name)| {
+        let (_, words) = words.iter().find(|(known, _)| *known == name)?;
+        Some(format!("{before}, expected {words}"))
+    });
+    found.unwrap_or_else(|| message.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +125,30 @@ mod tests {
             let error = parse::<BTreeMap<String, u8>>(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("hunter2") && !error.contains("19.84"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_as_users_write_it() {
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(default)]
+        struct File {
+            list: Vec<String>,
+            text: String,
+            switch: bool,
+            number: u64,
+            path: PathBuf,
+        }
+        for (text, expected) in [
+            ("list = 'a'", "expected a list, as in [\"a\", \"b\"]"),
+            ("list = [5]", "expected text in quotes"),
+            ("text = 5", "expected text in quotes"),
+            ("switch = 'yes'", "expected true or false"),
+            ("number = '10m'", "expected a whole number"),
+            ("path = []", "expected a path in quotes"),
+        ] {
+            let error = parse::<File>(text).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
         }
     }
 

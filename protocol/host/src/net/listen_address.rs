@@ -6,6 +6,7 @@ use docxy_protocol::text::excerpt;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -98,6 +99,16 @@ impl<'de> Visitor<'de> for OneOrMany {
     }
 }
 
+/// Why the system refuses an address, for the user.
+#[must_use]
+pub const fn advice_on(refusal: ErrorKind) -> Option<&'static str> {
+    match refusal {
+        ErrorKind::AddrNotAvailable => Some("no network interface of this machine has that address"),
+        ErrorKind::PermissionDenied => Some("ports below 1024 are for root and for the installed service"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +116,14 @@ mod tests {
     #[derive(Debug, Deserialize)]
     struct Config {
         listen: ListenAddresses,
+    }
+
+    #[test]
+    fn a_refused_address_is_explained() {
+        // Of a network for documentation (RFC 5737).
+        let far = std::net::UdpSocket::bind("203.0.113.7:0").unwrap_err();
+        assert!(advice_on(far.kind()).unwrap().contains("no network interface"));
+        assert_eq!(advice_on(ErrorKind::AddrInUse), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ends with its output may wait.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
@@ -61,6 +62,15 @@ pub fn reader_leaves_within(duration: Duration) -> bool {
     is_left_within(&io::stdout(), duration)
 }
 
+/// Whether this program was started without a stdout, so that what it writes there is lost without an error.
+///
+/// The standard library opens `/dev/null` for reading and writing where a descriptor is closed at the start. `>/dev/null`
+/// of a shell opens it for writing alone.
+#[must_use]
+pub fn is_stdout_closed() -> bool {
+    is_placeholder(&io::stdout())
+}
+
 /// Prints a note, which is not a result, on stderr.
 pub fn print_note(text: &str) {
     // Without stderr the note is lost.
@@ -75,6 +85,12 @@ fn write(mut file: File, text: String) -> io::Result<()> {
         let _ = sender.send(file.write_all(text.as_bytes()));
     })?;
     written.recv_timeout(WRITE_TIMEOUT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn is_placeholder(output: &impl AsFd) -> bool {
+    let is_null =
+        || fstat(output).is_ok_and(|one| stat("/dev/null").is_ok_and(|null| one.st_rdev == null.st_rdev));
+    fcntl_getfl(output).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR) && is_null()
 }
 
 /// The kernel reports that without being asked (poll(2), `POLLERR` and `POLLHUP`).
@@ -106,6 +122,15 @@ mod tests {
         assert!(!is_left_within(&writer, Duration::ZERO));
         drop(reader);
         assert!(is_left_within(&writer, Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_missing_output_is_told_from_one_that_the_user_discards() {
+        let open = |path, read| File::options().read(read).write(true).open(path).unwrap();
+        assert!(is_placeholder(&open("/dev/null", true)));
+        assert!(!is_placeholder(&open("/dev/null", false)));
+        assert!(!is_placeholder(&open("/dev/full", true)));
+        assert!(!is_placeholder(&tempfile::tempfile().unwrap()));
     }
 
     #[test]

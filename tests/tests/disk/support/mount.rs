@@ -62,6 +62,15 @@ impl Disk {
         last.set_len(last.metadata().unwrap().len() - bytes).unwrap();
     }
 
+    /// Takes the fillers away.
+    pub(crate) fn empty(&mut self) {
+        for n in 0..self.fillers {
+            // Some are gone already.
+            let _ = fs::remove_file(self.name(n));
+        }
+        self.fillers = 0;
+    }
+
     /// One more file; `None` if no inode is free.
     fn new_filler(&mut self) -> Option<File> {
         match File::create(self.name(self.fillers)) {

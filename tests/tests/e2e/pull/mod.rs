@@ -10,5 +10,6 @@ mod other_registries;
 mod quota;
 mod ranges;
 mod registry_limits;
+mod stdout;
 mod tags_and_referrers;
 mod unsupported_requests;

@@ -3,7 +3,7 @@
 //! A mirror is a host here, not a URL, and `http` belongs to the mirror's own table. BuildKit pulls from mirrors, then from
 //! the registry, and pushes to the registry.
 
-use super::{PlanError, keys, words};
+use super::{PlanError, keys};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::Machine;
@@ -14,12 +14,8 @@ const FALLBACK: &str = "BuildKit asks the registry itself when Docxy fails; that
 
 pub(super) fn buildkitd(target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
     let mut plan = plan(target, machine.config_directory("buildkit").join("buildkitd.toml"));
-    let user = if machine.is_root { "" } else { "--user " };
-    plan.reload = Some(Reload {
-        command: words(&format!("systemctl {user}restart buildkit")),
-        file: None,
-        effect: "running builds end; there is no reload",
-    });
+    let effect = "running builds end; there is no reload";
+    plan.reload = Some(Reload::by_manager(machine, "restart", "buildkit", effect, !machine.is_root));
     plan.test =
         test(target, "buildctl build --frontend dockerfile.v0 --local context=. --local dockerfile=.");
     Ok(plan)
@@ -44,7 +40,7 @@ fn plan(target: &Target, path: PathBuf) -> Plan {
     let mut changes: Vec<_> = target.registries.iter().map(mirror).collect();
     changes.push(Change::Set(keys(["registry", &address, "http"]), true.into()));
     Plan {
-        files: vec![FileChanges { path, format: Format::Toml, changes }],
+        files: vec![FileChanges::new(path, Format::Toml, changes)],
         notes: vec![FALLBACK.into()],
         ..Plan::default()
     }

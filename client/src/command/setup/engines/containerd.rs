@@ -4,7 +4,7 @@
 //! rely on a `config_path` of several directories, as the default since 2.2 is: containerd reads none of them, since the
 //! transfer service takes it for one (its issue 12415; seen with 2.4).
 
-use super::{PlanError, is_local, keys, words};
+use super::{PlanError, is_local, keys};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::{Machine, Version};
@@ -57,12 +57,11 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
         }
         let key = keys(["plugins", plugin, "registry", "config_path"]);
         changes.push(Change::Set(key, certs.into()));
-        plan.files.push(FileChanges { path: path.clone(), format: Format::Toml, changes });
-        let user = if machine.is_root { "" } else { "--user " };
+        plan.files.push(FileChanges::new(path.clone(), Format::Toml, changes));
+        let effect = "containers go on running; containerd has no reload";
         plan.reload = Some(Reload {
-            command: words(&format!("systemctl {user}restart containerd")),
             file: Some(path),
-            effect: "containers go on running; containerd has no reload",
+            ..Reload::by_manager(machine, "restart", "containerd", effect, !machine.is_root)
         });
     }
     plan.files.extend(hosts_files(Path::new(certs), target, is_at_least(Version(2, 2, 0))));
@@ -103,16 +102,13 @@ pub(super) fn hosts_files(certs: &Path, target: &Target, knows_referrers: bool) 
         let host = if registry.is_docker_hub() { "registry-1.docker.io" } else { registry.as_str() };
         let scheme = if is_local(host) { "http" } else { "https" };
         let set = |key: &str, value: Value| Change::Set(keys([key]), value);
-        FileChanges {
-            path: certs.join(registry.as_str()).join("hosts.toml"),
-            format: Format::Toml,
-            changes: vec![
-                // The user's own may have another scheme or port.
-                Change::Default(keys(["server"]), format!("{scheme}://{host}").into()),
-                set("capabilities", json!(origin)),
-                Change::Set(keys(["host", &url]), json!({ "capabilities": pull })),
-            ],
-        }
+        let changes = vec![
+            // The user's own may have another scheme or port.
+            Change::Default(keys(["server"]), format!("{scheme}://{host}").into()),
+            set("capabilities", json!(origin)),
+            Change::Set(keys(["host", &url]), json!({ "capabilities": pull })),
+        ];
+        FileChanges::new(certs.join(registry.as_str()).join("hosts.toml"), Format::Toml, changes)
     };
     target.registries.iter().map(file).collect()
 }

@@ -4,7 +4,7 @@
 //! whatever `location` is. `insecure` of a registry would hold for pushes too, so only the mirror has it: a `location` of
 //! our own without it fails here, so that the registry is not asked.
 
-use super::{PlanError, keys, words};
+use super::{PlanError, keys};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::Machine;
@@ -27,11 +27,7 @@ pub(super) fn podman(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
 pub(super) fn cri_o(target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
     let mut plan = plan(target, machine);
     plan.test = format!("crictl pull {}", target.test_image());
-    plan.reload = Some(Reload {
-        command: words("systemctl reload crio"),
-        file: None,
-        effect: "containers go on running",
-    });
+    plan.reload = Some(Reload::by_manager(machine, "reload", "crio", "containers go on running", false));
     Ok(plan)
 }
 
@@ -62,5 +58,5 @@ fn plan(target: &Target, machine: &Machine) -> Plan {
     let notes =
         with_port.iter().map(|name| format!("{name} is not set up: its port cannot be told here.")).collect();
     let path = machine.config_directory("containers").join("registries.conf.d/99-docxy.conf");
-    Plan { files: vec![FileChanges { path, format: Format::Toml, changes }], notes, ..Plan::default() }
+    Plan { files: vec![FileChanges::new(path, Format::Toml, changes)], notes, ..Plan::default() }
 }

@@ -69,7 +69,7 @@ pub(super) fn kind(target: &Target, _: &Machine) -> Result<Plan, PlanError> {
 fn docker_in_vm(target: &Target, path: PathBuf, host: &str, then: &str) -> Plan {
     let address = target.address(host);
     Plan {
-        files: vec![FileChanges { path, format: Format::Json, changes: docker::mirror(&address) }],
+        files: vec![FileChanges::new(path, Format::Json, docker::mirror(&address))],
         notes: vec![
             then.to_owned(),
             format!(

@@ -4,7 +4,7 @@
 //! Docker Hub only, in `daemon.json`.
 
 use super::containerd::hosts_files;
-use super::{PlanError, is_local, keys, words};
+use super::{PlanError, is_local, keys};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::{DockerStore, Machine, Version};
@@ -42,16 +42,19 @@ pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanErr
     if is_classic && target.has_docker_hub() {
         let path = directory.join("daemon.json");
         let changes = mirror(&address);
-        plan.files.push(FileChanges { path: path.clone(), format: Format::Json, changes });
+        let mut file = FileChanges::new(path.clone(), Format::Json, changes);
+        // Since 23 it skips one; 20.10 was tried.
+        file.refuses_mark = version.is_some_and(|version| version < Version(23, 0, 0));
+        plan.files.push(file);
         // At a reload it looks only at keys that are there (20.10 and 28).
         plan.undo_note = Some(
             "docker forgets its last mirror only when it is restarted; until then it asks Docxy, and then Docker Hub",
         );
-        let user = if is_rootless { "--user " } else { "" };
+        let effect = "containers go on running; a restart is not needed";
         plan.reload = Some(Reload {
-            command: words(&format!("systemctl {user}reload docker")),
+            process: machine.dockerd,
             file: Some(path),
-            effect: "containers go on running; a restart is not needed",
+            ..Reload::by_manager(machine, "reload", "docker", effect, is_rootless)
         });
     }
     if is_classic {

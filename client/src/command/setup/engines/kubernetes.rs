@@ -1,11 +1,10 @@
 //! k3s and RKE2, which write containerd's files from their own.
 
-use super::{PlanError, keys, words};
+use super::{PlanError, keys};
 use crate::command::setup::change::Change;
 use crate::command::setup::format::Format;
 use crate::command::setup::machine::{Machine, Version};
 use crate::command::setup::{FileChanges, Plan, Reload, Target};
-use serde_json::json;
 use std::path::Path;
 
 pub(super) fn k3s(target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
@@ -16,18 +15,18 @@ pub(super) fn rke2(target: &Target, machine: &Machine) -> Result<Plan, PlanError
     Ok(plan("rke2", "rke2-server", target, machine))
 }
 
-fn plan(name: &str, unit: &str, target: &Target, machine: &Machine) -> Plan {
+fn plan(name: &str, unit: &'static str, target: &Target, machine: &Machine) -> Plan {
     let directory = Path::new("/etc/rancher").join(name);
     let endpoint = format!("http://{}", target.address("127.0.0.1"));
     let mirror = |registry: &docxy_protocol::name::Registry| {
-        Change::Set(keys(["mirrors", registry.as_str(), "endpoint"]), json!([endpoint]))
+        Change::First(keys(["mirrors", registry.as_str(), "endpoint"]), endpoint.clone())
     };
     let mut plan = Plan {
-        files: vec![FileChanges {
-            path: directory.join("registries.yaml"),
-            format: Format::Yaml,
-            changes: target.registries.iter().map(mirror).collect(),
-        }],
+        files: vec![FileChanges::new(
+            directory.join("registries.yaml"),
+            Format::Yaml,
+            target.registries.iter().map(mirror).collect(),
+        )],
         test: format!("{name} crictl pull {}", target.test_image()),
         ..Plan::default()
     };
@@ -35,19 +34,22 @@ fn plan(name: &str, unit: &str, target: &Target, machine: &Machine) -> Plan {
     if machine.version(name).is_some_and(|version| version < Version(1, 29, 1)) {
         plan.notes.push(format!("{name} before 1.29.1 asks the registry itself when Docxy fails."));
     } else if !target.keep_fallback {
-        plan.files.push(FileChanges {
-            path: directory.join("config.yaml.d/99-docxy.yaml"),
-            format: Format::Yaml,
-            changes: vec![Change::Set(keys(["disable-default-registry-endpoint"]), true.into())],
-        });
+        plan.files.push(FileChanges::new(
+            directory.join("config.yaml.d/99-docxy.yaml"),
+            Format::Yaml,
+            vec![Change::Set(keys(["disable-default-registry-endpoint"]), true.into())],
+        ));
+        // There is one setting for all of them.
+        plan.notes.push(
+            "Each registry in registries.yaml is asked only by its endpoints there, those that you wrote included; \
+             --keep-fallback leaves that as it is."
+                .into(),
+        );
     }
     plan.notes.push(format!(
         "Each node needs this, and a client of its own or --via; agents: systemctl restart {name}-agent"
     ));
-    plan.reload = Some(Reload {
-        command: words(&format!("systemctl restart {unit}")),
-        file: None,
-        effect: "pods go on running; there is no reload",
-    });
+    let effect = "pods go on running; there is no reload";
+    plan.reload = Some(Reload::by_manager(machine, "restart", unit, effect, false));
     plan
 }

@@ -139,6 +139,12 @@ impl Engine {
         if machine.is_root && plan.files.iter().any(|file| file.path.starts_with(&machine.home)) {
             plan.notes.push("This is for the user root; for your own user, run setup without sudo.".into());
         }
+        if !machine.is_root && ["containerd", "nerdctl", "buildkitd"].contains(&self.name) {
+            let name = self.name;
+            plan.notes.push(format!(
+                "This is for a {name} of your user; for the one of the machine: sudo docxy-client setup {name}"
+            ));
+        }
         Ok(plan)
     }
 }
@@ -157,11 +163,6 @@ fn keys<const N: usize>(keys: [&str; N]) -> Vec<String> {
 /// Whether engines take a registry there for one on their own machine, which needs no TLS.
 fn is_local(address: &str) -> bool {
     ["127.", "localhost"].iter().any(|local| address.starts_with(local))
-}
-
-/// A command, as a reload has it.
-fn words(command: &str) -> Vec<String> {
-    command.split(' ').map(str::to_owned).collect()
 }
 
 #[cfg(test)]

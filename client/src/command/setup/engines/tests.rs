@@ -1,7 +1,7 @@
 //! What each engine's files become on an empty machine, and what depends on versions.
 
 use super::*;
-use crate::command::setup::machine::{Docker, DockerStore, Version};
+use crate::command::setup::machine::{Docker, DockerStore, ServiceManager, Version};
 use docxy_protocol::name::Registry;
 use std::path::Path;
 
@@ -159,6 +159,32 @@ fn containerds_config_path_is_set_where_it_is_not() {
     assert_eq!(paths, [Path::new("/my/certs/docker.io/hosts.toml")]);
     let refused = plan((1, 7), Some(&table(".mirrors.\"ghcr.io\"]\nendpoint = [\"http://x\"]"))).unwrap_err();
     assert!(refused.to_string().contains("ghcr.io"), "{refused}");
+}
+
+#[test]
+fn an_engine_is_reloaded_as_it_runs_here() {
+    let text = |name: &str, manager, dockerd| {
+        let machine = Machine { manager, dockerd, ..root() };
+        let plan = Engine::named(name).unwrap().plan(&target(&["docker.io"]), &machine).unwrap();
+        plan.reload.unwrap().text()
+    };
+    let known = |text: &str| Some(text.to_owned());
+    assert_eq!(text("docker", ServiceManager::Systemd, Some(7)), known("systemctl reload docker"));
+    assert_eq!(text("docker", ServiceManager::OpenRc, Some(7)), known("kill -HUP 7"));
+    assert_eq!(text("docker", ServiceManager::Unknown, Some(7)), known("kill -HUP 7"));
+    assert_eq!(text("docker", ServiceManager::Unknown, None), None);
+    assert_eq!(text("containerd", ServiceManager::OpenRc, None), known("rc-service containerd restart"));
+    assert_eq!(text("k3s", ServiceManager::Unknown, Some(7)), None);
+}
+
+#[test]
+fn a_byte_order_mark_is_refused_before_docker_23() {
+    let refuses = |version| {
+        let machine = docker(version, DockerStore::Classic);
+        let plan = Engine::named("docker").unwrap().plan(&target(&["docker.io"]), &machine).unwrap();
+        plan.files.iter().find(|file| file.path.ends_with("daemon.json")).unwrap().refuses_mark
+    };
+    assert_eq!([refuses((20, 10)), refuses((23, 0))], [true, false]);
 }
 
 #[test]

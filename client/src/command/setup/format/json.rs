@@ -1,14 +1,41 @@
 //! JSON.
 
-use super::{Format, FormatError, type_error};
+use super::{FormatError, type_error};
 use crate::command::setup::change::Change;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstRootNode};
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// The content. A text with a key twice in one table is not valid: engines read the last one, and people the first.
+pub(super) fn value(text: &str) -> Result<Value, FormatError> {
+    if text.trim().is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let invalid = |error: serde_json::Error| {
+        let message = match error.classify() {
+            Category::Eof => "the file ends too early".to_owned(),
+            Category::Data => without_place(&error.to_string()).to_owned(),
+            Category::Syntax | Category::Io => "this is not valid JSON".to_owned(),
+        };
+        FormatError::Invalid { line: error.line(), message }
+    };
+    let mut input = serde_json::Deserializer::from_str(text);
+    let value = UniqueKeys.deserialize(&mut input).map_err(invalid)?;
+    input.end().map_err(invalid)?;
+    Ok(value)
+}
+
+/// The text of an error without its ` at line 1 column 2`.
+fn without_place(text: &str) -> &str {
+    text.rsplit_once(" at line ").map_or(text, |(message, _)| message)
+}
 
 pub(super) fn apply(text: &str, changes: &[Change]) -> Result<String, FormatError> {
     // The engine's own rules: no comments, no trailing commas.
-    Format::Json.value(text)?;
+    value(text)?;
     let is_new = text.trim().is_empty();
     let root = CstRootNode::parse(if is_new { "{\n}\n" } else { text }, &ParseOptions::default()).map_err(
         |error| FormatError::Invalid { line: error.line_display(), message: "this is not valid JSON".into() },
@@ -92,5 +119,70 @@ fn input(value: &Value) -> CstInputValue {
         Value::Object(map) => {
             CstInputValue::Object(map.iter().map(|(key, value)| (key.clone(), input(value))).collect())
         }
+    }
+}
+
+/// Reads a value in which no table has a key twice.
+struct UniqueKeys;
+
+impl<'de> DeserializeSeed<'de> for UniqueKeys {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut input: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = input.next_element_seed(Self)? {
+            list.push(value);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = input.next_key::<String>()? {
+            if map.contains_key(&key) {
+                let text = format!(
+                    "the key {key:?} is there a second time, and the engine reads the last one: remove one"
+                );
+                return Err(A::Error::custom(text));
+            }
+            map.insert(key, input.next_value_seed(Self)?);
+        }
+        Ok(map.into())
     }
 }

@@ -4,6 +4,7 @@
 
 mod json;
 mod toml;
+mod yaml;
 
 use super::change::{Change, undo};
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,20 @@ pub enum FormatError {
     /// It has another value where a table or a list is expected.
     #[error("{0} is of another type than the engine expects: correct that, and run setup again")]
     Type(String),
-    /// It is YAML that the user wrote or changed.
+    /// It begins with a byte order mark.
     #[error(
-        "somebody else wrote or changed this file, and setup writes it only as a whole. The lines of setup in it:\n{0}"
+        "it begins with a byte order mark (the bytes EF BB BF), which the engine refuses: save it as UTF-8 without one, and \
+         run setup again"
     )]
-    ByHand(String),
+    ByteOrderMark,
+    /// It is YAML that cannot be edited line by line.
+    #[error("{why}; setup edits only plain lines of YAML. Add these by hand:\n{lines}")]
+    ByHand {
+        /// What cannot be edited.
+        why: String,
+        /// The lines of `setup` in it.
+        lines: String,
+    },
 }
 
 /// A format.
@@ -37,9 +47,12 @@ pub enum Format {
     Json,
     /// Of containerd, podman and BuildKit.
     Toml,
-    /// Of k3s. No library keeps a YAML file's comments well enough, so it is written whole, or not at all.
+    /// Of k3s and RKE2.
     Yaml,
 }
+
+/// What some editors write at the beginning of a file, to say that it is UTF-8. Not all engines take it.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How our own files begin, where the format has comments.
 pub const HEADER: &str =
@@ -51,25 +64,15 @@ impl Format {
     /// # Errors
     /// If the text is not valid, or YAML that `setup` did not write.
     pub fn apply(self, text: &str, changes: &[Change]) -> Result<String, FormatError> {
+        if let Some(text) = self.without_mark(text)? {
+            return Ok(format!("{BYTE_ORDER_MARK}{}", self.apply(text, changes)?));
+        }
         let changed = match self {
             Self::Json => json::apply(text, changes)?,
             Self::Toml => toml::apply(text, changes)?,
-            Self::Yaml => {
-                let mut value = Value::Object(serde_json::Map::new());
-                for change in changes {
-                    // No other change is made to YAML.
-                    if let Change::Set(path, new) = change {
-                        *path.iter().fold(&mut value, |value, key| &mut value[key]) = new.clone();
-                    }
-                }
-                let whole = yaml(&value, "");
-                if !text.trim().is_empty() && text != format!("{HEADER}{whole}") {
-                    return Err(FormatError::ByHand(whole));
-                }
-                whole
-            }
+            Self::Yaml => yaml::apply(text, changes).map_err(|error| by_hand(&error, changes))?,
         };
-        let is_new = text.trim().is_empty() || self == Self::Yaml;
+        let is_new = text.trim().is_empty();
         Ok(if is_new && self != Self::Json { format!("{HEADER}{changed}") } else { changed })
     }
 
@@ -81,58 +84,59 @@ impl Format {
         if now == after {
             return Ok(before.map(str::to_owned));
         }
-        if self == Self::Yaml {
-            return Err(FormatError::ByHand(after.trim_start_matches(HEADER).to_owned()));
-        }
         let changes = undo(&self.value(before.unwrap_or(""))?, &self.value(after)?, &self.value(now)?);
-        let text = match self {
-            Self::Json => json::apply(now, &changes)?,
-            Self::Toml | Self::Yaml => toml::apply(now, &changes)?,
+        let (mark, body) = match self.without_mark(now)? {
+            Some(body) => (BYTE_ORDER_MARK.to_string(), body),
+            None => (String::new(), now),
         };
+        let body = match self {
+            Self::Json => json::apply(body, &changes)?,
+            Self::Toml => toml::apply(body, &changes)?,
+            Self::Yaml => yaml::apply(body, &changes)?,
+        };
+        let text = mark + &body;
         let rest = text.strip_prefix(HEADER).unwrap_or(&text).trim();
         let is_ours_alone = before.is_none() && ["", "{}"].contains(&rest);
         Ok(if is_ours_alone { None } else { Some(text) })
     }
 
+    /// The text after its byte order mark, if it begins with one. TOML has none: many versions of the engines refuse it.
+    fn without_mark(self, text: &str) -> Result<Option<&str>, FormatError> {
+        match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(_) if self == Self::Toml => Err(FormatError::ByteOrderMark),
+            text => Ok(text),
+        }
+    }
+
     /// Whether both texts say the same.
     #[must_use]
     pub fn says_the_same(self, one: &str, other: &str) -> bool {
-        one == other
-            || self != Self::Yaml && self.value(one).is_ok_and(|value| self.value(other) == Ok(value))
+        one == other || self.value(one).is_ok_and(|value| self.value(other) == Ok(value))
     }
 
-    /// The content of JSON or TOML.
+    /// The content.
     ///
     /// # Errors
     /// If the text is not valid.
     pub fn value(self, text: &str) -> Result<Value, FormatError> {
+        let text = self.without_mark(text)?.unwrap_or(text);
         match self {
-            Self::Json if text.trim().is_empty() => Ok(Value::Object(serde_json::Map::new())),
-            Self::Json => serde_json::from_str(text).map_err(|error| {
-                let words = if error.is_eof() { "the file ends too early" } else { "this is not valid JSON" };
-                FormatError::Invalid { line: error.line(), message: words.into() }
-            }),
+            Self::Json => json::value(text),
             Self::Toml => toml::value(text),
-            Self::Yaml => Err(FormatError::ByHand(String::new())),
+            Self::Yaml => yaml::value(text),
         }
     }
 }
 
-/// A value of maps, lists and scalars in YAML's block style. A scalar in JSON is one in YAML too.
-fn yaml(value: &Value, indent: &str) -> String {
-    let deeper = format!("{indent}  ");
-    match value {
-        Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| match value {
-                Value::Object(_) | Value::Array(_) => {
-                    format!("{indent}{}:\n{}", yaml_key(key), yaml(value, &deeper))
-                }
-                _ => format!("{indent}{}: {value}\n", yaml_key(key)),
-            };
-            map.iter().map(entry).collect()
-        }
-        Value::Array(list) => list.iter().map(|value| format!("{indent}- {value}\n")).collect(),
-        _ => format!("{indent}{value}\n"),
+/// The refusal of a YAML file, with what the user is to add.
+fn by_hand(error: &FormatError, changes: &[Change]) -> FormatError {
+    let why = match error {
+        FormatError::Invalid { line, message } => format!("line {line}: {message}"),
+        other => other.to_string(),
+    };
+    match yaml::apply("", changes) {
+        Ok(lines) => FormatError::ByHand { why, lines },
+        Err(error) => error,
     }
 }
 

@@ -166,18 +166,115 @@ fn a_file_that_is_not_valid_is_refused_with_its_line() {
     }
 }
 
+/// k3s's changes for two registries.
+fn endpoints() -> [Change; 2] {
+    [first("mirrors|docker.io|endpoint", "http://m"), first("mirrors|*|endpoint", "http://m")]
+}
+
 #[test]
-fn yaml_is_written_whole_or_not_at_all() {
-    let changes = [
-        set("mirrors|docker.io|endpoint", json!(["http://m"])),
-        set("mirrors|*|endpoint", json!(["http://m"])),
-    ];
-    let new = Format::Yaml.apply("", &changes).unwrap();
-    let body = "mirrors:\n  \"*\":\n    endpoint:\n      - \"http://m\"\n  docker.io:\n    endpoint:\n      - \"http://m\"\n";
+fn a_new_yaml_file_is_ours() {
+    let new = Format::Yaml.apply("", &endpoints()).unwrap();
+    let body = "mirrors:\n  docker.io:\n    endpoint:\n      - \"http://m\"\n  \"*\":\n    endpoint:\n      - \"http://m\"\n";
     assert_eq!(new.strip_prefix(HEADER).unwrap(), body);
-    assert_eq!(Format::Yaml.apply(&new, &changes).unwrap(), new);
+    assert_eq!(Format::Yaml.apply(&new, &endpoints()).unwrap(), new);
     assert_eq!(Format::Yaml.undo(&new, None, &new).unwrap(), None);
     let edited = new.clone() + "configs: {}\n";
-    assert_eq!(Format::Yaml.apply(&edited, &changes), Err(FormatError::ByHand(body.into())));
-    assert_eq!(Format::Yaml.undo(&edited, None, &new), Err(FormatError::ByHand(body.into())));
+    assert_eq!(Format::Yaml.apply(&edited, &endpoints()).unwrap(), edited);
+    let left = Format::Yaml.undo(&edited, None, &new).unwrap();
+    assert_eq!(left, Some(format!("{HEADER}configs: {{}}\n")));
+    let setting = [set("disable-default-registry-endpoint", json!(true))];
+    let new = Format::Yaml.apply("", &setting).unwrap();
+    assert!(new.ends_with("\ndisable-default-registry-endpoint: true\n"), "{new}");
+    assert_eq!(Format::Yaml.apply(&new, &setting).unwrap(), new);
+}
+
+#[test]
+fn yaml_of_the_user_is_merged_and_changed_back() {
+    for (before, after, (old, edit), left) in [
+        (
+            "# mine\nmirrors:\n  docker.io: # why\n    endpoint:\n    - https://corp:5000 # keep\n\n# last\nconfigs:\n  \"corp\": {auth: {username: u}}\n",
+            "# mine\nmirrors:\n  docker.io: # why\n    endpoint:\n    - \"http://m\"\n    - https://corp:5000 # keep\n  \"*\":\n    \
+             endpoint:\n      - \"http://m\"\n\n# last\nconfigs:\n  \"corp\": {auth: {username: u}}\n",
+            ("u}", "v}"),
+            "# mine\nmirrors:\n  docker.io: # why\n    endpoint:\n    - https://corp:5000 # keep\n\n# last\nconfigs:\n  \"corp\": {auth: {username: v}}\n",
+        ),
+        (
+            "---\nconfigs:\n  corp:\n    tls:\n      ca_file: |\n        mirrors:\n",
+            "---\nconfigs:\n  corp:\n    tls:\n      ca_file: |\n        mirrors:\nmirrors:\n  docker.io:\n    endpoint:\n      \
+             - \"http://m\"\n  \"*\":\n    endpoint:\n      - \"http://m\"\n",
+            ("corp", "other"),
+            "---\nconfigs:\n  other:\n    tls:\n      ca_file: |\n        mirrors:\n",
+        ),
+        (
+            "mirrors:\r\n    '*':\r\n",
+            "mirrors:\r\n    '*':\r\n      endpoint:\r\n        - \"http://m\"\r\n    docker.io:\r\n      endpoint:\r\n        - \"http://m\"\r\n",
+            ("mirrors:\r\n", "mirrors: # x\r\n"),
+            "mirrors: # x\r\n    '*':\r\n",
+        ),
+    ] {
+        let mut changes = endpoints();
+        if before.contains("'*'") {
+            changes.reverse();
+        }
+        let changed = Format::Yaml.apply(before, &changes).unwrap();
+        assert_eq!(changed, after);
+        assert_eq!(Format::Yaml.apply(&changed, &changes).unwrap(), changed, "a second time");
+        assert_eq!(Format::Yaml.undo(&changed, Some(before), &changed).unwrap().as_deref(), Some(before));
+        let edited = changed.replacen(old, edit, 1);
+        assert_eq!(Format::Yaml.undo(&edited, Some(before), &changed).unwrap().as_deref(), Some(left));
+    }
+}
+
+#[test]
+fn yaml_that_is_more_than_plain_lines_is_refused_with_the_lines_to_add() {
+    for text in [
+        "mirrors: {docker.io: {endpoint: [x]}}\n",
+        "mirrors: &m\n  docker.io:\n",
+        "mirrors:\n  <<: *m\n",
+        "mirrors:\n  docker.io:\n    endpoint: [\"x\"]\n",
+        "mirrors:\n  docker.io:\n    endpoint:\n      - x: y\n",
+        "mirrors:\n\tdocker.io:\n",
+        "mirrors:\n  docker.io:\n  docker.io:\n",
+        "mirrors:\nmirrors:\n",
+        "{mirrors: {}}\n",
+        "- mirrors\n",
+        "mirrors:\n...\n---\nmirrors:\n",
+    ] {
+        match Format::Yaml.apply(text, &endpoints()) {
+            Err(FormatError::ByHand { lines, .. }) => assert!(lines.contains("docker.io:\n"), "{lines}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_with_its_line() {
+    for (text, line) in [
+        ("{\n\"registry-mirrors\": [],\n\"registry-mirrors\": []\n}", 3),
+        ("{\"log-opts\": {\n\"a\": 1,\n\n\"\\u0061\": 2}}", 4),
+    ] {
+        let error = Format::Json.apply(text, &[first("x", "y")]).unwrap_err();
+        let FormatError::Invalid { line: found, message } = &error else { panic!("{error:?}") };
+        assert!(*found == line && message.contains("second time"), "{found}: {message}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_kept_in_json_and_refused_in_toml() {
+    let changes = [first("x", "y")];
+    let before = "\u{feff}{\"debug\": true}";
+    let after = Format::Json.apply(before, &changes).unwrap();
+    assert_eq!(after, "\u{feff}{\n  \"debug\": true,\n  \"x\": [\"y\"]\n}");
+    let edited = after.replace("true", "false");
+    let left = Format::Json.undo(&edited, Some(before), &after).unwrap().unwrap();
+    assert!(
+        left.starts_with('\u{feff}') && Format::Json.value(&left) == Ok(json!({ "debug": false })),
+        "{left}"
+    );
+    assert_eq!(Format::Toml.apply("\u{feff}x = []\n", &changes), Err(FormatError::ByteOrderMark));
+    let before = "\u{feff}a: b\n";
+    let after = Format::Yaml.apply(before, &changes).unwrap();
+    assert_eq!(after, "\u{feff}a: b\nx:\n  - \"y\"\n");
+    let left = Format::Yaml.undo(&after.replace(": b", ": c"), Some(before), &after).unwrap();
+    assert_eq!(left.as_deref(), Some("\u{feff}a: c\n"));
 }

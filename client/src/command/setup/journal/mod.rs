@@ -12,9 +12,9 @@ pub use state::State;
 pub use step::Step;
 
 use super::FileChanges;
-use super::format::{Format, FormatError};
+use super::format::{BYTE_ORDER_MARK, Format, FormatError};
 use docxy_host::files::directories::CLIENT_CONFIG;
-use docxy_host::files::private_file::{self, FileError};
+use docxy_host::files::private_file::{self, FileError, Prepared};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -31,7 +31,7 @@ pub enum JournalError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It is not text.
-    #[error("{} is not UTF-8", .0.display())]
+    #[error("{} is not UTF-8: save it as that, and run setup again", .0.display())]
     NotText(PathBuf),
     /// A file or a directory cannot be removed or made.
     #[error("cannot change {}: {source}", path.display())]
@@ -39,6 +39,9 @@ pub enum JournalError {
     /// The journal itself.
     #[error("{} is not what setup wrote: {source}; the files before setup end in .before-docxy", path.display())]
     Journal { path: PathBuf, source: serde_json::Error },
+    /// A step failed, and the ones before it were taken back.
+    #[error("{0}; nothing was changed")]
+    Unchanged(Box<Self>),
     /// There is no home directory.
     #[error("no directory for the record of what is changed: set HOME")]
     NoDirectory,
@@ -84,6 +87,9 @@ impl JournalError {
     /// Whether another user may do it.
     #[must_use]
     pub fn is_refused(&self) -> bool {
+        if let Self::Unchanged(error) = self {
+            return error.is_refused();
+        }
         let (Self::File(
             FileError::Read { source, .. } | FileError::Write { source, .. } | FileError::Lock { source, .. },
         )
@@ -148,6 +154,9 @@ impl Journal {
             now,
         };
         let Some(file) = file else { return Ok(step) };
+        if file.refuses_mark && step.now.as_ref().is_some_and(|now| now.starts_with(BYTE_ORDER_MARK)) {
+            return Err(failed(FormatError::ByteOrderMark));
+        }
         let after = file.format.apply(before.as_deref().unwrap_or(""), &file.changes).map_err(failed)?;
         if before.as_ref().is_some_and(|before| file.format.says_the_same(before, &after)) {
             // The user has set up the same by hand. That is not ours.
@@ -174,11 +183,22 @@ impl Journal {
         Ok(step)
     }
 
-    /// Does it.
+    /// Does it all, or nothing: what needs space on the disk is written before the first file changes.
     ///
     /// # Errors
-    /// If a file cannot be written. The ones before it are.
-    pub fn carry_out(mut self, steps: &[Step]) -> Result<(), JournalError> {
+    /// If a file cannot be written.
+    pub fn carry_out(self, steps: &[Step]) -> Result<(), JournalError> {
+        let mut missing: Vec<_> = steps.iter().flat_map(|step| missing_directories(&step.path)).collect();
+        let outcome = self.carry_out_all(steps);
+        if outcome.is_err() {
+            // The innermost first. Those that something is in stay.
+            missing.sort_by_key(|directory| std::cmp::Reverse(directory.as_os_str().len()));
+            missing.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+        }
+        outcome
+    }
+
+    fn carry_out_all(mut self, steps: &[Step]) -> Result<(), JournalError> {
         let is_meant = |record: &Record| {
             let mut old = steps.iter().filter_map(|step| step.old_record.as_ref());
             old.any(|old| (&old.engine, &old.path) == (&record.engine, &record.path))
@@ -189,33 +209,45 @@ impl Journal {
         // Until the files are written, an old record is the only way back.
         self.records
             .extend(steps.iter().filter_map(|step| step.record.clone().or_else(|| step.old_record.clone())));
-        self.write()?;
-        for (index, step) in steps.iter().enumerate() {
+        let mut after = kept;
+        after.extend(steps.iter().filter_map(|step| step.record.clone()));
+        let unchanged = |error| JournalError::Unchanged(Box::new(error));
+        let prepared: Vec<_> =
+            steps.iter().map(Step::prepare).collect::<Result<_, _>>().map_err(unchanged)?;
+        let [during, before, after] = [&self.records, &old, &after].map(|records| self.prepare(records));
+        let (during, before, after) =
+            (during.map_err(unchanged)?, before.map_err(unchanged)?, after.map_err(unchanged)?);
+        self.commit(during).map_err(unchanged)?;
+        for (index, step) in prepared.into_iter().enumerate() {
             if let Err(error) = step.carry_out() {
-                if index == 0 {
-                    // Mostly a user who may not write there. Nothing has happened.
-                    self.records = old;
-                    self.write()?;
-                }
-                return Err(error);
+                // If that fails too, the journal leads back.
+                steps[..index].iter().rev().try_for_each(Step::take_back)?;
+                self.commit(before)?;
+                return Err(unchanged(error));
             }
         }
-        self.records = kept;
-        self.records.extend(steps.iter().filter_map(|step| step.record.clone()));
-        self.write()
+        self.commit(after)
     }
 
-    fn write(&self) -> Result<(), JournalError> {
-        if self.records.is_empty() {
-            return step::remove(&self.path);
+    /// The journal's file with these records; `None` if there is none.
+    fn prepare(&self, records: &[Record]) -> Result<Option<Prepared>, JournalError> {
+        if records.is_empty() {
+            return Ok(None);
         }
-        let text = serde_json::to_vec_pretty(&self.records)
+        let text = serde_json::to_vec_pretty(records)
             .map_err(|source| JournalError::Journal { path: self.path.clone(), source })?;
         // Not private: the system's service reads its config file there, as another user.
         let directory = self.path.parent().unwrap_or(&self.path);
         let failed = |source| JournalError::Change { path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(failed)?;
-        Ok(private_file::write(&self.path, &text)?)
+        Ok(Some(Prepared::private(&self.path, &text)?))
+    }
+
+    fn commit(&self, prepared: Option<Prepared>) -> Result<(), JournalError> {
+        match prepared {
+            Some(file) => Ok(file.commit()?),
+            None => step::remove(&self.path),
+        }
     }
 }
 

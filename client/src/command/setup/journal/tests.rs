@@ -16,10 +16,9 @@ const BEFORE: &str = "{\n    \"debug\": true\n}\n";
 impl Lab {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let file = |path: &str, format, key: &str| FileChanges {
-            path: root.path().join(path),
-            format,
-            changes: vec![Change::First(vec![key.into()], "here".into())],
+        let file = |path: &str, format, key: &str| {
+            let changes = vec![Change::First(vec![key.into()], "here".into())];
+            FileChanges::new(root.path().join(path), format, changes)
         };
         let files = vec![
             file("daemon.json", Format::Json, "mirrors"),
@@ -159,6 +158,54 @@ fn a_file_that_cannot_be_written_leaves_no_record() {
     let steps = journal.steps("docker", &lab.files).unwrap();
     assert!(journal.carry_out(&steps).is_err());
     assert!(lab.journal().records.is_empty());
+}
+
+#[test]
+fn all_files_change_or_none_does() {
+    let lab = Lab::new();
+    let blocked = lab.root.path().join("blocked");
+    fs::create_dir_all(blocked.join("hosts.toml/in-the-way")).unwrap();
+    // The first cannot be prepared, and the second only be renamed.
+    for path in [Path::new("/proc/docxy/hosts.toml"), &blocked.join("hosts.toml")] {
+        let lab = Lab::new();
+        let journal = lab.journal();
+        let mut steps = journal.steps("docker", &lab.files).unwrap();
+        steps.push(Step { path: path.to_owned(), now: None, new: Some("x".into()), ..bare_step() });
+        let error = journal.carry_out(&steps).unwrap_err().to_string();
+        assert!(error.ends_with("nothing was changed"), "{error}");
+        let names = lab.names();
+        assert!(names.iter().all(|name| ["daemon.json", "docxy"].contains(&&**name)), "{names:?}");
+        assert_eq!(lab.read("daemon.json").as_deref(), Some(BEFORE));
+        assert!(lab.journal().records.is_empty());
+    }
+}
+
+fn bare_step() -> Step {
+    Step { path: PathBuf::new(), now: None, new: None, keeps_changes: false, old_record: None, record: None }
+}
+
+#[test]
+fn a_named_pipe_is_refused_at_once() {
+    let lab = Lab::new();
+    let path = lab.root.path().join("daemon.json");
+    fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let error = lab.journal().steps("docker", &lab.files).unwrap_err().to_string();
+    assert!(error.contains("daemon.json: it is a named pipe"), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_stays_where_the_engine_takes_it() {
+    let mut lab = Lab::new();
+    let before = format!("\u{feff}{BEFORE}");
+    fs::write(lab.root.path().join("daemon.json"), &before).unwrap();
+    assert_eq!(lab.run(&lab.files), 2);
+    assert!(lab.read("daemon.json").unwrap().starts_with("\u{feff}{"));
+    assert_eq!(lab.run(&[]), 2);
+    assert_eq!(lab.read("daemon.json"), Some(before.clone()));
+    lab.files[0].refuses_mark = true;
+    let error = lab.journal().steps("docker", &lab.files).unwrap_err().to_string();
+    assert!(error.contains("daemon.json: it begins with a byte order mark"), "{error}");
 }
 
 #[test]

@@ -6,12 +6,22 @@
 pub mod reload;
 pub mod shutdown;
 
+use rustix::process::{Pid, Signal as SignalNumber, kill_process};
 use shutdown::Shutdown;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// `SIGXFSZ` on Linux: a write has reached a file-size limit (`ulimit -f`, systemd's `LimitFSIZE=`). The write
 /// then returns an error, as on a full disk; without a handler the signal would end the process.
 const FILE_SIZE_LIMIT: SignalKind = SignalKind::from_raw(25);
+
+/// Sends `SIGHUP` to a process, which reads its settings again.
+///
+/// # Errors
+/// If there is no such process, or it is of another user.
+pub fn hang_up(process: u32) -> std::io::Result<()> {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    Ok(kill_process(process.ok_or(std::io::ErrorKind::InvalidInput)?, SignalNumber::HUP)?)
+}
 
 /// The handled signals. They no longer end the process, even if the program does not wait for them.
 #[derive(Debug)]

@@ -164,7 +164,7 @@ async fn an_unreadable_file_blocks_neither_pulls_nor_shutdown() {
     let mut testbed = Testbed::with(hub, &config, &[]);
     let file = testbed.server.config_file();
     std::fs::remove_file(&file).unwrap();
-    // The server waits for a writer that never comes.
+    // A reader would wait for a writer that never comes.
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
     testbed.server.process().signal("HUP").unwrap();
     for _ in 0..10 {
