@@ -63,7 +63,7 @@ export function registries(items, time) {
 }
 
 export function cache(items, layers) {
-  const kinds = layers ? [...items, { kind: "layers", count: layers.blobs, bytes: layers.bytes, limit: layers.bytes_max, problem: layers.paused }] : items;
+  const kinds = layers ? [...items, { kind: "layers", count: layers.blobs, bytes: layers.bytes, limit: layers.bytes_max, problem: why(layers.paused, layers.paused_cause, "store") }] : items;
   list("cache", kinds, (kind) => kind.kind, () => make("li", "", named("name", "h3"), named("text", "p"), named("bar", "progress"), named("problem", "p", "waits bad")),
     (item, { kind, count: n, bytes: used, limit, problem }) => {
       const name = has(kind) ? say(kind) : kind;
