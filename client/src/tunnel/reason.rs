@@ -152,3 +152,25 @@ impl From<CloseCode> for LineCause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docxy_transport::Leg;
+    use std::io;
+    use std::time::Duration;
+
+    #[test]
+    fn an_answer_tells_more_than_silence() {
+        let silence = || DialError::NoResponse {
+            address: ([192, 0, 2, 7], 61443).into(),
+            leg: Leg::Quic,
+            timeout: Duration::from_secs(2),
+        };
+        let unresolved =
+            DialError::Resolve { host: "vpn.example.org".to_owned(), source: io::ErrorKind::NotFound.into() };
+        let cause = |error: DialError| LineReason::from(error).cause;
+        assert_eq!(cause(DialError::All(vec![silence(), silence()])), LineCause::NoResponse);
+        assert_eq!(cause(DialError::All(vec![silence(), unresolved])), LineCause::NameUnresolved);
+    }
+}

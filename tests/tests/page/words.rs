@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tokio::task::block_in_place;
 
 use crate::{
     accessibility::full_snapshot,
@@ -19,7 +20,7 @@ const CHINESE: Look = Look { language: "zh-CN", ..LAPTOP };
 /// The texts on the page, and those that a screen reader says, which
 /// - have the name of a word in place of the word, as `quotaLeft` or `line_no_response`,
 /// - are a sentence in English on a page in Chinese, with no Chinese beside it,
-/// - have ASCII punctuation at a Han character, or no space between that and a Latin one.
+/// - have ASCII punctuation at a Han character, or no space between that and a Latin one or a digit, but in dates.
 const WRONG_WORDS: &str = r"(() => {
     const seen = [...document.querySelectorAll('body *:not(noscript)')].filter(e => !e.closest('code'));
     const texts = seen.flatMap(e => [e.getAttribute('aria-label') ?? '', ...[...e.childNodes].filter(n => n.nodeType === Node.TEXT_NODE).map(n => n.data)]);
@@ -27,7 +28,7 @@ const WRONG_WORDS: &str = r"(() => {
     const isWrong = text => /\b[a-z]+(?:_[A-Za-z]|[A-Z])\w*/.test(text) || isChinese && (
         /[a-z]+ [a-z]+ [a-z]+/.test(text) && !/\p{Script=Han}/u.test(text)
         || /\p{Script=Han}[,:;?!()]|[,:;?!()]\p{Script=Han}/u.test(text)
-        || /\p{Script=Han}[A-Za-z0-9]|[A-Za-z0-9%](?![年月日])\p{Script=Han}/u.test(text));
+        || /(?![年月])\p{Script=Han}[A-Za-z0-9]|[A-Za-z0-9%](?![年月日])\p{Script=Han}/u.test(text));
     return texts.filter(isWrong);
 })()";
 
@@ -60,6 +61,32 @@ async fn wrong_words_are_found() -> Result<()> {
         assert_eq!(wrong_words(&mut browser).await?, [wrong]);
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_fails_is_explained_in_chinese() -> Result<()> {
+    let mut testbed = Testbed::new().await?;
+    let mut browser = Browser::start().await?;
+    browser.open(&testbed.url(), CHINESE).await?;
+    browser.wait_for("document.querySelector('#state').textContent === '已连接'").await?;
+    for (state, words) in
+        [("无响应", "没有收到响应（"), ("被拒绝", "管理员已吊销此客户端，请向管理员索取新链接（")]
+    {
+        if state == "无响应" {
+            testbed.server.process().signal("STOP")?;
+        } else {
+            testbed.server.process().signal("CONT")?;
+            block_in_place(|| testbed.server.command(&["revoke", "laptop"]))?;
+        }
+        browser.wait_for(&format!("document.querySelector('#state').textContent === '{state}'")).await?;
+        for place in ["#line-reason", "#servers li [data-part=facts]"] {
+            browser
+                .wait_for(&format!("document.querySelector('{place}').textContent.includes('{words}')"))
+                .await?;
+        }
+        assert_eq!(wrong_words(&mut browser).await?, [""; 0], "{state}");
+    }
+    browser.keep_picture("revoked-zh").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,8 @@ function render() {
     const text = problem ? say("cacheProblem", { problem }) : say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) });
     setText(byId("cache-text"), text);
     setBar(byId("cache-bar"), cache.bytes, cache.limit, say("cache"));
+    // There is nothing to measure, and nothing to remove, in a cache that cannot be opened.
+    for (const id of ["cache-bar", "prune-form"]) show(byId(id), cache.limit > 0 || cache.bytes > 0);
   }
   view.engines(engines, location.host);
   setText(byId("version"), `docxy-client ${snapshot.version}`);
@@ -92,7 +94,7 @@ function tellNews() {
     const began = [...now.running.values()].filter((pull) => !known.running.has(pull.id)).map((pull) => say("began", pull));
     const ended = [...now.ended.values()].filter((pull) => !known.ended.has(pull.id));
     const words = [...began, ...ended.map((pull) => say(pull.outcome === "failed" ? "failedNews" : "ended", pull))];
-    if (words.length > 0) setText(byId("news"), words.slice(0, 3).join(". "));
+    if (words.length > 0) setText(byId("news"), words.slice(0, 3).join(say("nextSentence")));
   }
   known = now;
 }

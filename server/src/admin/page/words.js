@@ -37,7 +37,7 @@ export const WORDS = {
     bytes: "已向其发送 {sent}，接收 {received}", seen: "最近在线：{since}", neverSeen: "从未连接",
     session: "{leg}，来自 {address}，{rtt} 毫秒，{rate}，已持续 {time}",
     registries: "仓库", requests: "请求 {n} 次", requestsFailed: "失败 {n} 次", requestsAgain: "重发 {n} 次",
-    refuses: "限制请求", refusals: "429 Too Many Requests：{n} 次，最早 {first}，最近 {last}",
+    refuses: "限制请求", refusals: "429 Too Many Requests：{n} 次，最早：{first}，最近：{last}",
     quota: "剩余拉取次数", cache: "磁盘缓存", manifests: "清单", layers: "层", cacheText: "已用 {bytes}，上限 {limit}，共 {n} 项", cacheProblem: "新内容未缓存：{problem}",
     failures: "最近的失败", failuresEmpty: "启动以来没有失败。",
     "login 401": "密码错误。", "login 429": "一分钟内输错五次。请等待一分钟。",
