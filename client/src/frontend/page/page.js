@@ -2,7 +2,7 @@
 
 import { draw } from "./graph.js";
 import { byId, command, copy, facts, pill, quota as showQuota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, chooseLanguage, count, duration, percent, rate, refused, say, why } from "./language.js";
+import { ago, bytes, chooseLanguage, count, duration, milliseconds, percent, rate, refused, say, why } from "./language.js";
 import * as view from "./view.js";
 
 const token = document.querySelector('meta[name="docxy-token"]').content;
@@ -79,7 +79,7 @@ function renderLine(line) {
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
   facts(byId("line-facts"), [
     ["rate", rate(snapshot.history.at(-1) ?? 0)],
-    ["roundTrip", line.rtt_ms === undefined ? "–" : `${line.rtt_ms} ms`],
+    ["roundTrip", line.rtt_ms === undefined ? "–" : milliseconds(line.rtt_ms)],
     ["loss", line.loss == null ? "–" : percent(line.loss)],
     ["leg", line.leg?.toUpperCase() ?? "–"],
     ["since", line.since ? duration(Math.floor(ago(line.since))) : "–"],

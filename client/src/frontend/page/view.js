@@ -1,7 +1,7 @@
 // What the page shows of a snapshot.
 
 import { button, byId, command, fill, make, named, part, pill, setBar, setClass, setText, show } from "./elements.js";
-import { ago, bytes, duration, percent, rate, say, since, why } from "./language.js";
+import { ago, bytes, duration, milliseconds, percent, rate, say, since, why } from "./language.js";
 import { COMMANDS } from "./words.js";
 
 // docker.io/library/ is less than what follows.
@@ -126,7 +126,7 @@ export function servers(items) {
     const marks = [server.in_use && say("inUse"), server.preferred && say("preferred"), server.draining && say("draining"), !server.trusted && say("untrusted")];
     setText(part(item, "marks"), marks.filter(Boolean).join(" · "));
     const facts = [
-      server.leg?.toUpperCase(), server.rtt_ms !== null && `${server.rtt_ms} ms`,
+      server.leg?.toUpperCase(), server.rtt_ms !== null && milliseconds(server.rtt_ms),
       server.bytes_received !== null && bytes(server.bytes_received), why(server.reason, server.cause, "line"),
     ];
     setText(part(item, "facts"), facts.filter(Boolean).join(" · "));

@@ -12,7 +12,7 @@ const SHARED = {
     quotaBack: "Pulls count for up to {time}: all back by {at}", quotaWindow: "In each {time}",
     quotaOld: "Reported more than {time} ago: all are back", quotaAt: "{when} · reported {since}",
     fault: "{text}", refusal: "{text}", detail: "{text}", failedAction: "That did not work: {text}",
-    units: { s: "{n} s", min: "{n} min", h: "{n} h", d: "{n} d" },
+    units: { ms: "{n} ms", s: "{n} s", min: "{n} min", h: "{n} h", d: "{n} d" },
   },
   zh: {
     skip: "跳到正文", language: "语言", copy: "复制", copied: "已复制", copyLabel: "复制：{text}",
@@ -32,7 +32,7 @@ const SHARED = {
     kind_Overloaded: "已达到上限", kind_Unreachable: "无法连接", kind_TimedOut: "超时", kind_MalformedResponse: "返回了错误", kind_Truncated: "内容提前结束",
     kind_RedirectRefused: "重定向不被允许", kind_CredentialExpired: "凭据已失效", kind_Cancelled: "已取消", kind_Internal: "Docxy 内部错误",
     kind_Mismatch: "内容与请求不符", kind_RetriesExhausted: "多次重试后仍然失败", kind_TooLarge: "内容过大",
-    units: { s: "{n} 秒", min: "{n} 分钟", h: "{n} 小时", d: "{n} 天" },
+    units: { ms: "{n} 毫秒", s: "{n} 秒", min: "{n} 分钟", h: "{n} 小时", d: "{n} 天" },
   },
 };
 
@@ -104,6 +104,8 @@ export function duration(seconds) {
   const exact = unit === "s" && seconds < 10 && seconds % 1 !== 0;
   return word("units")[unit].replace("{n}", number(exact ? seconds : Math.floor(seconds / size), exact ? 1 : 0));
 }
+
+export const milliseconds = (value) => word("units").ms.replace("{n}", count(value));
 
 export const ago = (time, now = Date.now()) => Math.max(0, (now - Date.parse(time)) / 1000);
 

@@ -1,7 +1,7 @@
 // What the page shows of a status.
 
 import { button, byId, facts, fill, make, named, part, pill, quota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, count, duration, has, rate, say, since, why } from "./language.js";
+import { ago, bytes, count, duration, has, milliseconds, rate, say, since, why } from "./language.js";
 
 export function now(status) {
   const { load, counts } = status;
@@ -41,7 +41,7 @@ export function clients(items, time) {
     setText(part(item, "facts"), client.sessions.length > 0 ? carried : `${carried} · ${seen}`);
     fill(part(item, "sessions"), client.sessions, (session) => session.address, () => make("li"), (line, session) => {
       const { leg, address, rtt_ms: rtt, bytes_per_second: speed, since: begun } = session;
-      setText(line, say("session", { leg: leg.toUpperCase(), address, rtt, rate: rate(speed), time: duration(Math.floor(ago(begun, time))) }));
+      setText(line, say("session", { leg: leg.toUpperCase(), address, rtt: milliseconds(rtt), rate: rate(speed), time: duration(Math.floor(ago(begun, time))) }));
     });
   });
 }
