@@ -95,7 +95,7 @@ impl Gateway {
             used_up_limits: UsedUpLimits::default(),
             private_repositories: PrivateRepositories::default(),
             logins: Logins::default(),
-            blob_cache: BlobCache::off("it was not opened"),
+            blob_cache: BlobCache::not_opened(),
         }
     }
 

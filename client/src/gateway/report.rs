@@ -2,7 +2,7 @@
 
 use crate::status::pulls::Moment;
 use crate::tunnel::leg::UseReason;
-use crate::tunnel::{Condition, ServerId, ServerState, Session, TunnelStatus};
+use crate::tunnel::{Condition, LineCause, ServerId, ServerState, Session, TunnelStatus};
 use docxy_protocol::text::{CleanText, clean};
 use docxy_transport::{Leg, Path};
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 /// The state of the tunnel, or of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, derive_more::Display)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 #[serde(rename_all = "lowercase")]
 #[display(rename_all = "lowercase")]
 pub enum LineState {
@@ -41,6 +42,9 @@ pub struct TunnelState {
     /// Why it is not up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<CleanText>,
+    /// The same as a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<LineCause>,
     /// The session while it is up.
     #[serde(flatten)]
     pub session: Option<SessionState>,
@@ -80,6 +84,8 @@ pub struct ServerReport {
     pub since: Option<Timestamp>,
     /// Why it is not up.
     pub reason: Option<CleanText>,
+    /// The same as a value.
+    pub cause: Option<LineCause>,
     /// Whether it shuts down.
     pub draining: bool,
     /// Whether credentials may go there.
@@ -111,13 +117,11 @@ impl TunnelState {
         now: Moment,
     ) -> Self {
         if let Some(state) = in_use {
-            let (tunnel, since, reason) = suspicion(state, now).unwrap_or_else(|| {
-                let (tunnel, since) = name_and_start(&state.status);
-                (tunnel, since, None)
-            });
+            let Standing { state: tunnel, since, reason, cause } =
+                suspicion(state, now).unwrap_or_else(|| Standing::of(&state.status, None));
             let (server_name, session) =
                 (Some(state.name().to_owned()), state.session().map(SessionState::of));
-            return Self { tunnel, server_name, since, reason, session };
+            return Self { tunnel, server_name, since, reason, cause, session };
         }
         let lost = |state: &&ServerState| match &state.status {
             TunnelStatus::Down { since, .. } => *since,
@@ -125,9 +129,10 @@ impl TunnelState {
         };
         // The first of those that are equal.
         let last = all.iter().rev().max_by_key(lost);
-        let (tunnel, since) = name_and_start(status);
-        let reason = Some(status.to_fault().detail);
-        Self { tunnel, server_name: last.map(|state| state.name().to_owned()), since, reason, session: None }
+        let why = (status.to_fault().detail, status.cause());
+        let Standing { state: tunnel, since, reason, cause } = Standing::of(status, Some(why));
+        let server_name = last.map(|state| state.name().to_owned());
+        Self { tunnel, server_name, since, reason, cause, session: None }
     }
 }
 
@@ -150,7 +155,7 @@ impl SessionState {
 
 impl ServerReport {
     pub(super) fn of(state: &ServerState, in_use: bool, preferred: Option<ServerId>, now: Moment) -> Self {
-        let (name, since, reason) = standing(state, now);
+        let Standing { state: name, since, reason, cause } = standing(state, now);
         let transport = state.session().map(|session| session.transport());
         let path = transport.map(|transport| transport.path());
         Self {
@@ -158,6 +163,7 @@ impl ServerReport {
             state: name,
             since,
             reason,
+            cause,
             draining: transport.is_some() && state.condition == Condition::Draining,
             trusted: state.is_trusted(),
             in_use,
@@ -172,38 +178,51 @@ impl ServerReport {
     }
 }
 
-/// How one server stands, since when, and why it is not up.
-fn standing(state: &ServerState, now: Moment) -> (LineState, Option<Timestamp>, Option<CleanText>) {
+/// How one server, or the tunnel, stands.
+struct Standing {
+    state: LineState,
+    since: Option<Timestamp>,
+    reason: Option<CleanText>,
+    cause: Option<LineCause>,
+}
+
+impl Standing {
+    fn of(status: &TunnelStatus, why: Option<(CleanText, LineCause)>) -> Self {
+        let (state, since) = match status {
+            TunnelStatus::Up { since, .. } => (LineState::Up, Some(*since)),
+            TunnelStatus::Down { since, .. } => (LineState::Down, Some(*since)),
+            TunnelStatus::Refused { .. } => (LineState::Refused, None),
+            TunnelStatus::Connecting { .. } => (LineState::Connecting, None),
+            TunnelStatus::Spare => (LineState::Spare, None),
+        };
+        let since = since.and_then(|since| Timestamp::try_from(since).ok());
+        let (reason, cause) = why.unzip();
+        Self { state, since, reason, cause }
+    }
+}
+
+/// How one server stands.
+fn standing(state: &ServerState, now: Moment) -> Standing {
     if let Some(suspicion) = suspicion(state, now) {
         return suspicion;
     }
-    let (name, since) = name_and_start(&state.status);
     match &state.status {
         TunnelStatus::Up { .. } if state.condition == Condition::Greeting => {
-            (LineState::Connecting, None, None)
+            Standing::of(&TunnelStatus::Connecting { reason: None }, None)
         }
-        TunnelStatus::Up { .. } | TunnelStatus::Spare => (name, since, None),
-        status => (name, since, Some(status.to_fault().detail)),
+        status @ (TunnelStatus::Up { .. } | TunnelStatus::Spare) => Standing::of(status, None),
+        status => Standing::of(status, Some((status.to_fault().detail, status.cause()))),
     }
 }
 
-fn suspicion(state: &ServerState, now: Moment) -> Option<(LineState, Option<Timestamp>, Option<CleanText>)> {
+fn suspicion(state: &ServerState, now: Moment) -> Option<Standing> {
     let silence = state.silence(now.at)?;
-    let since = now.at.checked_sub(silence).and_then(|since| now.wall_of(since));
-    let reason = clean(format_args!("no response for {} s", silence.as_secs()));
-    Some((LineState::Suspected, since, Some(reason)))
-}
-
-/// The name of a state, and since when it is up or down.
-fn name_and_start(status: &TunnelStatus) -> (LineState, Option<Timestamp>) {
-    let (name, since) = match status {
-        TunnelStatus::Up { since, .. } => (LineState::Up, Some(*since)),
-        TunnelStatus::Down { since, .. } => (LineState::Down, Some(*since)),
-        TunnelStatus::Refused { .. } => (LineState::Refused, None),
-        TunnelStatus::Connecting { .. } => (LineState::Connecting, None),
-        TunnelStatus::Spare => (LineState::Spare, None),
-    };
-    (name, since.and_then(|since| Timestamp::try_from(since).ok()))
+    Some(Standing {
+        state: LineState::Suspected,
+        since: now.at.checked_sub(silence).and_then(|since| now.wall_of(since)),
+        reason: Some(clean(format_args!("no response for {} s", silence.as_secs()))),
+        cause: Some(LineCause::Silent),
+    })
 }
 
 fn rtt_ms(path: &Path) -> u64 {

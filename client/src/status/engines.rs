@@ -1,5 +1,6 @@
 //! The engines of this machine, and the lines that set them up.
 
+pub use crate::command::doctor::engines::EngineCause;
 use crate::command::doctor::engines::look;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct EngineReport {
     pub is_set_up: bool,
     /// What is wrong with its set-up, or why that is not known.
     pub problem: Option<String>,
+    /// The same as a value.
+    pub cause: Option<EngineCause>,
     /// The command that sets it up.
     pub setup: String,
     /// A command that pulls an image as a test.
@@ -46,6 +49,7 @@ impl Engines {
                     name: engine.name.to_owned(),
                     is_set_up: engine.is_set_up(),
                     problem: engine.problem(),
+                    cause: engine.cause(),
                     setup: engine.setup,
                     test: engine.test,
                 });

@@ -20,7 +20,8 @@ use crate::gateway::{ReportedLimit, ServerReport, TunnelState};
 use crate::status::pulls::{Finished, PullReport};
 pub use crate::status::reason::Cause;
 pub use crate::status::recent_errors::{Advice, RecentError};
-pub use engines::EngineReport;
+use docxy_host::blob_store::StoreCause;
+pub use engines::{EngineCause, EngineReport};
 use serde::{Deserialize, Serialize};
 
 /// Everything, at one moment.
@@ -59,4 +60,6 @@ pub struct CacheReport {
     pub limit: u64,
     /// Why nothing is written now, if that is so.
     pub problem: Option<String>,
+    /// The same as a value.
+    pub cause: Option<StoreCause>,
 }

@@ -143,7 +143,8 @@ mod tests {
     use super::*;
     use crate::gateway::{LineState, ServerReport, TunnelState};
     use crate::status::recent_errors::{Advice, RecentError};
-    use crate::status::{Cause, EngineReport};
+    use crate::status::{Cause, EngineCause, EngineReport};
+    use crate::tunnel::LineCause;
     use docxy_protocol::text::clean;
     use jiff::Timestamp;
     use proptest::prelude::*;
@@ -160,6 +161,7 @@ mod tests {
                 server_name: Some(any()),
                 since,
                 reason: reason.clone(),
+                cause: Some(LineCause::Lost),
                 session: None,
             },
             servers: vec![ServerReport {
@@ -167,6 +169,7 @@ mod tests {
                 state: tunnel,
                 since,
                 reason,
+                cause: None,
                 draining: false,
                 trusted: true,
                 in_use: true,
@@ -195,6 +198,7 @@ mod tests {
                 name: any(),
                 is_set_up: false,
                 problem: Some(any()),
+                cause: Some(EngineCause::Changed),
                 setup: any(),
                 test: any(),
             }]),

@@ -38,6 +38,7 @@ pub struct RecentError {
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 #[serde(rename_all = "snake_case")]
 pub enum Advice {
     /// Nothing: the client tries again by itself.

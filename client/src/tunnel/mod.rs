@@ -11,6 +11,7 @@ pub mod leg;
 mod line;
 mod liveness;
 mod network_memory;
+mod reason;
 mod server;
 mod session;
 mod supervisor;
@@ -26,6 +27,7 @@ pub use line::Line;
 pub use need::Need;
 pub(crate) use probe::{EchoError, ProbeError, ProbedSession, ServerProbe};
 pub(crate) use range_habits::RangeHabits;
+pub use reason::{LineCause, LineReason};
 pub use segment_budget::{BodyShare, SegmentBudget, SegmentPermit};
 #[cfg(test)]
 pub(crate) use server::Server;
@@ -266,7 +268,7 @@ impl Tunnel {
     fn fault_status(&self, trust: Trust) -> TunnelStatus {
         let states = self.servers.borrow();
         if states.is_empty() {
-            return TunnelStatus::Connecting { reason: Some(NO_LINK.into()) };
+            return TunnelStatus::Connecting { reason: Some(LineReason::new(LineCause::NoLink, NO_LINK)) };
         }
         TunnelStatus::of_all(eligible(&states, trust).map(|state| &state.status))
     }
@@ -277,10 +279,10 @@ impl Tunnel {
         loop {
             let status = TunnelStatus::of_all(servers.borrow_and_update().iter().map(|state| &state.status));
             if let TunnelStatus::Connecting { reason: Some(reason) } = status
-                && told.as_ref() != Some(&reason)
+                && told.as_ref() != Some(&reason.text)
             {
-                tell(&reason);
-                told = Some(reason);
+                tell(&reason.text);
+                told = Some(reason.text);
             }
             if servers.changed().await.is_err() {
                 std::future::pending().await

@@ -1,5 +1,6 @@
 //! How long a command waits for the servers of its links, and what it is told then.
 
+use super::reason::{LineCause, LineReason};
 use super::status::Refuser;
 use super::*;
 use docxy_protocol::fault::Fault;
@@ -10,7 +11,7 @@ fn states(statuses: &[TunnelStatus]) -> Vec<ServerState> {
 }
 
 fn refused(reason: &str) -> TunnelStatus {
-    TunnelStatus::Refused { by: Refuser::Server, reason: reason.into() }
+    TunnelStatus::Refused { by: Refuser::Server, reason: LineReason::new(LineCause::Revoked, reason) }
 }
 
 /// The fault of a command that waits this long, and whether it came sooner.
@@ -33,7 +34,8 @@ async fn a_command_ends_at_once_if_all_servers_refuse_it() {
 /// A line that loses packets may need a few attempts, so a server that does not answer may still come.
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_waited_for_beside_one_that_refuses() {
-    let silent = TunnelStatus::Connecting { reason: Some("no response".into()) };
+    let silent =
+        TunnelStatus::Connecting { reason: Some(LineReason::new(LineCause::NoResponse, "no response")) };
     let (fault, is_early) = fault_within(&[refused("revoked"), silent], Duration::from_millis(50)).await;
     assert!(!is_early, "{fault}");
     assert!(fault.detail.as_str().contains("no response; revoked"), "{fault}");

@@ -44,6 +44,16 @@ impl DialError {
         matches!(self, Self::Quic(quic::DialError::OtherKey(_)) | Self::Tcp(tcp::DialError::OtherKey(_)))
     }
 
+    /// Whether there was no connection for a handshake.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Quic(quic::DialError::Socket(_) | quic::DialError::Connect(_))
+                | Self::Tcp(tcp::DialError::Connect(_))
+        )
+    }
+
     /// How the server ended the handshake, if it did.
     #[must_use]
     pub const fn session_error(&self) -> Option<&SessionError> {

@@ -37,7 +37,7 @@ pub(crate) fn full_status() -> Value {
         "clients_connected": 2, "bytes_per_second": 5_400_000,
         "cache": [{ "kind": "manifests", "count": 481, "bytes": 4_100_000, "limit": 268_435_456 }],
         "layer_cache": { "blobs": 93, "bytes": 41_000_000_000_u64, "bytes_max": 53_687_091_200_u64,
-            "paused": "the disk is full (/var/cache/docxy-server)" },
+            "paused": "the disk is full", "paused_cause": "full" },
         "clients": [
             client("laptop", None, &[session("203.0.113.5:50312", "quic"), session("[2001:db8::7]:41022", "tcp")]),
             client("a-rather-long-name-of-a-build-machine-in-another-office", None, &[session("198.51.100.7:443", "tcp")]),

@@ -11,3 +11,4 @@ mod hostile_texts;
 mod live;
 mod many_pulls;
 mod support;
+mod words;

@@ -4,12 +4,13 @@
 
 use super::local_client::LocalClient;
 use super::{Check, Finding, Subject, Verdict};
-use crate::command::setup::engines::{ENGINES, Engine};
+use crate::command::setup::engines::{ENGINES, Engine, PlanError};
 use crate::command::setup::journal::{Journal, JournalError, State};
 use crate::command::setup::machine::{DockerStore, Machine};
 use crate::command::setup::{Plan, Target};
 use docxy_host::files::directories::is_root;
 use docxy_protocol::name::Registry;
+use serde::{Deserialize, Serialize};
 
 /// An installed engine.
 #[derive(Debug)]
@@ -32,9 +33,60 @@ enum Standing {
     InUse,
     NotSetUp,
     /// Something is wrong, and what mends it.
-    Wrong(String, String),
+    Wrong(EngineCause, String, String),
     /// Here is no way to know, for this reason.
-    Unknown(String),
+    Unknown(EngineCause, String),
+}
+
+/// What is wrong with an engine's set-up, or why that is not known, as a value that the page says in the user's language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
+#[serde(rename_all = "snake_case")]
+pub enum EngineCause {
+    /// A file was changed since setup.
+    Changed,
+    /// A file leads to another port.
+    OtherPort,
+    /// The engine has not read its file again.
+    NotReread,
+    /// Only another user may read a file.
+    NotReadable,
+    /// A file is not what its engine reads.
+    NotUnderstood,
+    /// A file, or what setup wrote about it, cannot be used.
+    Files,
+    /// It is Docker Desktop.
+    DockerDesktop,
+    /// It is another user's.
+    Rootless,
+    /// Its own settings name other mirrors.
+    OtherMirrors,
+    /// Its settings are not in a file.
+    NoFile,
+}
+
+impl From<&JournalError> for EngineCause {
+    fn from(error: &JournalError) -> Self {
+        match error {
+            _ if error.is_refused() => Self::NotReadable,
+            JournalError::Format { .. } | JournalError::NotText(_) => Self::NotUnderstood,
+            JournalError::Unchanged(error) => Self::from(&**error),
+            JournalError::File(_)
+            | JournalError::Change { .. }
+            | JournalError::Journal { .. }
+            | JournalError::NoDirectory => Self::Files,
+        }
+    }
+}
+
+impl From<&PlanError> for EngineCause {
+    fn from(error: &PlanError) -> Self {
+        match error {
+            PlanError::DockerDesktop => Self::DockerDesktop,
+            PlanError::Rootless => Self::Rootless,
+            PlanError::OtherMirrors { .. } => Self::OtherMirrors,
+        }
+    }
 }
 
 impl Installed {
@@ -48,8 +100,17 @@ impl Installed {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         match &self.standing {
-            Standing::Wrong(what, remedy) => Some(format!("{what}: {remedy}")),
-            Standing::Unknown(why) => Some(why.clone()),
+            Standing::Wrong(_, what, remedy) => Some(format!("{what}: {remedy}")),
+            Standing::Unknown(_, why) => Some(why.clone()),
+            Standing::SetUp | Standing::InUse | Standing::NotSetUp => None,
+        }
+    }
+
+    /// The same as a value.
+    #[must_use]
+    pub const fn cause(&self) -> Option<EngineCause> {
+        match &self.standing {
+            Standing::Wrong(cause, ..) | Standing::Unknown(cause, _) => Some(*cause),
             Standing::SetUp | Standing::InUse | Standing::NotSetUp => None,
         }
     }
@@ -85,8 +146,8 @@ pub(super) fn findings(engines: &[Installed], client: &LocalClient) -> Vec<Findi
                 Verdict::not_tried(format!("it is not set up; if you pull with it: {}", engine.setup))
             }
             Standing::NotSetUp => Verdict::fault("no engine is set up to ask this client", &engine.setup),
-            Standing::Wrong(what, remedy) => Verdict::fault(what, remedy),
-            Standing::Unknown(why) => Verdict::Unknown(why.clone()),
+            Standing::Wrong(_, what, remedy) => Verdict::fault(what, remedy),
+            Standing::Unknown(_, why) => Verdict::Unknown(why.clone()),
         };
         Finding { check: Check::Engine, subject: Subject::Engine(engine.name), verdict }
     };
@@ -133,15 +194,23 @@ fn by_files(engine: &Engine, mut machine: Machine, port: u16) -> Installed {
     let is_of_system = plan.files.iter().any(|file| file.path.starts_with("/etc"));
     let sudo = if is_of_system && !is_root() { "sudo " } else { "" };
     let setup = format!("{sudo}docxy-client setup {} --apply", engine.name);
-    let standing = standing.unwrap_or_else(|error| match error.path() {
-        _ if error.is_refused() => Standing::Unknown(format!("{error}; sudo docxy-client doctor can tell")),
-        Some(path) => {
-            Standing::Wrong(error.to_string(), format!("{sudo}editor {}; then {setup}", path.display()))
+    let standing = standing.unwrap_or_else(|error| {
+        let cause = EngineCause::from(&error);
+        match error.path() {
+            _ if error.is_refused() => {
+                Standing::Unknown(cause, format!("{error}; sudo docxy-client doctor can tell"))
+            }
+            Some(path) => {
+                let remedy = format!("{sudo}editor {}; then {setup}", path.display());
+                Standing::Wrong(cause, error.to_string(), remedy)
+            }
+            None => Standing::Wrong(cause, error.to_string(), String::new()),
         }
-        None => Standing::Wrong(error.to_string(), String::new()),
     });
     let standing = match standing {
-        Standing::Wrong(what, remedy) if remedy.is_empty() => Standing::Wrong(what, setup.clone()),
+        Standing::Wrong(cause, what, remedy) if remedy.is_empty() => {
+            Standing::Wrong(cause, what, setup.clone())
+        }
         standing => standing,
     };
     Installed { name: engine.name, setup, test: plan.test, standing }
@@ -160,21 +229,21 @@ fn standing(
     }
     *plan = match engine.plan(target, machine) {
         Ok(plan) => plan,
-        Err(why) => return Ok(Standing::Unknown(why.to_string())),
+        Err(why) => return Ok(Standing::Unknown((&why).into(), why.to_string())),
     };
     if plan.files.is_empty() {
-        return Ok(Standing::Unknown(format!(
-            "its settings are not in a file: docxy-client setup {}",
-            engine.name
-        )));
+        let why = format!("its settings are not in a file: docxy-client setup {}", engine.name);
+        return Ok(Standing::Unknown(EngineCause::NoFile, why));
     }
     Ok(match journal.state(engine.name, &plan.files, target.port)? {
         State::NotSetUp => Standing::NotSetUp,
         State::Changed(path) => Standing::Wrong(
+            EngineCause::Changed,
             format!("{} was changed since setup, and does not lead here", path.display()),
             String::new(),
         ),
         State::Elsewhere(path) => Standing::Wrong(
+            EngineCause::OtherPort,
             format!("{} leads to another port than {}", path.display(), target.port),
             String::new(),
         ),
@@ -189,7 +258,7 @@ fn standing(
                             "dockerd has not read its daemon.json again since it was set up".to_owned();
                         let text =
                             reload.text().unwrap_or_else(|| "docxy-client setup docker --apply".into());
-                        Standing::Wrong(what, format!("sudo {text}"))
+                        Standing::Wrong(EngineCause::NotReread, what, format!("sudo {text}"))
                     }
                     _ => Standing::InUse,
                 }

@@ -125,7 +125,7 @@ pub(super) fn line(snapshot: &Snapshot, now: Timestamp) -> String {
 }
 
 pub(super) fn cache(cache: &CacheReport) -> String {
-    let CacheReport { bytes, limit, problem } = cache;
+    let CacheReport { bytes, limit, problem, .. } = cache;
     match problem {
         // It says that nothing is kept, and why.
         Some(problem) => format!("new layers are not kept: {problem}"),

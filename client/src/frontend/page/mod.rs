@@ -150,14 +150,42 @@ fn json_response(value: &serde_json::Value) -> Response<ResponseBody> {
 
 #[cfg(test)]
 mod tests {
-    use crate::tunnel::leg::UseReason::{BetterGoodput, FirstUp, OtherBroke, Preferred, ReachableAgain, Set};
+    use super::{FILES, SHARED_FILES};
+    use crate::gateway::LineState;
+    use crate::status::pulls::{LayerState, Outcome};
+    use crate::status::{Advice, EngineCause};
+    use crate::transfer::WaitsFor;
+    use crate::tunnel::LineCause;
+    use crate::tunnel::leg::UseReason;
+    use serde::Serialize;
+
+    /// The words for all values of an enum: its prefix, and the value as the page is sent it.
+    fn words<T: TryFrom<u8> + Serialize>(prefix: &str) -> Vec<String> {
+        let values = (0..=u8::MAX).map_while(|number| T::try_from(number).ok());
+        let key = |value| serde_json::to_value(value).unwrap().as_str().unwrap().to_owned();
+        let words: Vec<_> = values.map(|value| format!(" {prefix}{}: \"", key(value))).collect();
+        assert!(words.len() > 1, "{prefix}");
+        words
+    }
 
     #[test]
-    fn both_languages_say_why_a_leg_is_in_use() {
-        let (english, chinese) = include_str!("words.js").split_once("zh: {").unwrap();
-        for leg in [Set, Preferred, FirstUp, OtherBroke, BetterGoodput, ReachableAgain] {
-            let word = format!("leg_{leg:?}: \"");
-            assert!(english.contains(&word) && chinese.contains(&word), "{word}");
-        }
+    fn each_value_that_the_page_is_sent_has_its_words() {
+        let tables = FILES.iter().chain(&SHARED_FILES).filter_map(|(.., text)| text.split_once("zh: {"));
+        let (english, chinese): (String, String) = tables.unzip();
+        let missing =
+            |table: &str, words: &[String]| words.iter().find(|word| !table.contains(*word)).cloned();
+        let said = [
+            words::<LineState>(""),
+            words::<LayerState>(""),
+            words::<Outcome>("outcome_"),
+            words::<WaitsFor>("waits_"),
+            words::<Advice>("advice_"),
+            words::<UseReason>("leg_"),
+        ];
+        let said = said.concat();
+        assert_eq!((missing(&english, &said), missing(&chinese, &said)), (None, None));
+        // In English, the text that comes with a cause is said.
+        let causes = [words::<LineCause>("line_"), words::<EngineCause>("engine_")];
+        assert_eq!(missing(&chinese, &causes.concat()), None);
     }
 }

@@ -2,7 +2,7 @@
 
 import { draw } from "./graph.js";
 import { byId, command, copy, facts, pill, quota as showQuota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, chooseLanguage, count, duration, percent, rate, say, why } from "./language.js";
+import { ago, bytes, chooseLanguage, count, duration, milliseconds, percent, rate, refused, say, why } from "./language.js";
 import * as view from "./view.js";
 
 const token = document.querySelector('meta[name="docxy-token"]').content;
@@ -58,10 +58,12 @@ function render() {
   showQuota(byId("quota"), quota);
   show(byId("cache-section"), cache !== null);
   if (cache) {
-    const { problem } = cache;
+    const problem = why(cache.problem, cache.cause, "store");
     const text = problem ? say("cacheProblem", { problem }) : say("cacheText", { used: bytes(cache.bytes), limit: bytes(cache.limit) });
     setText(byId("cache-text"), text);
     setBar(byId("cache-bar"), cache.bytes, cache.limit, say("cache"));
+    // There is nothing to measure, and nothing to remove, in a cache that cannot be opened.
+    for (const id of ["cache-bar", "prune-form"]) show(byId(id), cache.limit > 0 || cache.bytes > 0);
   }
   view.engines(engines, location.host);
   setText(byId("version"), `docxy-client ${snapshot.version}`);
@@ -73,11 +75,11 @@ function renderLine(line) {
   pill(byId("state"), state, server ? view.LOOKS[line.tunnel] : "warn");
   const isUp = line.tunnel === "up";
   setText(byId("line-title"), server ? (isUp ? server : say("lineTo", { state, server })) : say("noLink"));
-  const notes = [why(line.reason), line.leg_cause && say(`leg_${line.leg_cause}`), line.proxy && say("lineProxy", { proxy: line.proxy })];
+  const notes = [why(line.reason, line.cause, "line"), line.leg_cause && say(`leg_${line.leg_cause}`), line.proxy && say("lineProxy", { proxy: line.proxy })];
   setText(byId("line-reason"), notes.filter(Boolean).join(" · "));
   facts(byId("line-facts"), [
     ["rate", rate(snapshot.history.at(-1) ?? 0)],
-    ["roundTrip", line.rtt_ms === undefined ? "–" : `${line.rtt_ms} ms`],
+    ["roundTrip", line.rtt_ms === undefined ? "–" : milliseconds(line.rtt_ms)],
     ["loss", line.loss == null ? "–" : percent(line.loss)],
     ["leg", line.leg?.toUpperCase() ?? "–"],
     ["since", line.since ? duration(Math.floor(ago(line.since))) : "–"],
@@ -92,24 +94,30 @@ function tellNews() {
     const began = [...now.running.values()].filter((pull) => !known.running.has(pull.id)).map((pull) => say("began", pull));
     const ended = [...now.ended.values()].filter((pull) => !known.ended.has(pull.id));
     const words = [...began, ...ended.map((pull) => say(pull.outcome === "failed" ? "failedNews" : "ended", pull))];
-    if (words.length > 0) setText(byId("news"), words.slice(0, 3).join(". "));
+    if (words.length > 0) setText(byId("news"), words.slice(0, 3).join(say("nextSentence")));
   }
   known = now;
 }
 
 async function act(action, choice) {
-  try {
-    const response = await fetch(`/api/${action}`, { method: "POST", headers: { "docxy-token": token }, body: JSON.stringify(choice) });
-    // The client was started again, and has another token.
-    if (response.status === 403) return location.reload();
-    if (!response.ok) throw new Error((await response.json()).errors?.[0]?.message ?? response.status);
-    snapshot = await response.json();
-    if (snapshot.pruned) tellPruned(snapshot.pruned);
-    render();
-  } catch (error) {
-    setText(byId("lost"), say("failedAction", { error: error.message }));
+  const tell = (trouble) => {
+    setText(byId("lost"), trouble);
     show(byId("lost"), true);
+  };
+  let response;
+  let value;
+  try {
+    response = await fetch(`/api/${action}`, { method: "POST", headers: { "docxy-token": token }, body: JSON.stringify(choice) });
+    value = await response.json();
+  } catch {
+    return tell(say("lost"));
   }
+  // The client was started again, and has another token.
+  if (response.status === 403) return location.reload();
+  if (!response.ok) return tell(refused(action, response, value.errors?.[0]?.message));
+  snapshot = value;
+  if (snapshot.pruned) tellPruned(snapshot.pruned);
+  render();
 }
 
 function tellPruned({ blobs, bytes: size }) {

@@ -1,7 +1,7 @@
 // What the page shows of a snapshot.
 
 import { button, byId, command, fill, make, named, part, pill, setBar, setClass, setText, show } from "./elements.js";
-import { ago, bytes, duration, percent, rate, say, since, why } from "./language.js";
+import { ago, bytes, duration, milliseconds, percent, rate, say, since, why } from "./language.js";
 import { COMMANDS } from "./words.js";
 
 // docker.io/library/ is less than what follows.
@@ -46,7 +46,7 @@ function tag(element, text) {
 }
 
 function waits(element, pull) {
-  const what = { tunnel: "waitsTunnel", permit: "waitsPermit", server: "waitsServer" }[pull.waits_for];
+  const what = pull.waits_for && `waits_${pull.waits_for}`;
   // Each request waits for a moment.
   const time = pull.waits_since ? ago(pull.waits_since) : 0;
   const words = what && (time >= 2 || pull.reason) && say("waitsSince", { what: say(what), time: duration(Math.floor(time)) });
@@ -76,8 +76,7 @@ export function finished(items) {
     return make("li", "row", make("h3", "", ...imageName(pull.image)),
       make("div", "ends", named("outcome", "span"), named("when", "span", "small"), forget), named("reason", "p", "wide small bad"), named("how", "p", "wide small"));
   }, (item, pull) => {
-    const [word, look] = { done: ["outcomeDone", "good"], failed: ["outcomeFailed", "bad"], stopped: ["outcomeStopped", ""] }[pull.outcome];
-    pill(part(item, "outcome"), say(word), look);
+    pill(part(item, "outcome"), say(`outcome_${pull.outcome}`), { done: "good", failed: "bad", stopped: "" }[pull.outcome]);
     setText(part(item, "when"), since(pull.at));
     part(item, "forget").setAttribute("aria-label", say("forgetOne", { image: pull.image }));
     const [done, all] = pull.layers;
@@ -127,8 +126,8 @@ export function servers(items) {
     const marks = [server.in_use && say("inUse"), server.preferred && say("preferred"), server.draining && say("draining"), !server.trusted && say("untrusted")];
     setText(part(item, "marks"), marks.filter(Boolean).join(" · "));
     const facts = [
-      server.leg?.toUpperCase(), server.rtt_ms !== null && `${server.rtt_ms} ms`,
-      server.bytes_received !== null && bytes(server.bytes_received), why(server.reason),
+      server.leg?.toUpperCase(), server.rtt_ms !== null && milliseconds(server.rtt_ms),
+      server.bytes_received !== null && bytes(server.bytes_received), why(server.reason, server.cause, "line"),
     ];
     setText(part(item, "facts"), facts.filter(Boolean).join(" · "));
     const use = part(item, "use");
@@ -145,7 +144,7 @@ export function engines(items, host) {
     name: engine.name,
     state: say(engine.problem ? "engineProblem" : engine.is_set_up ? "engineReady" : "engineNot"),
     look: engine.problem ? "warn" : engine.is_set_up ? "good" : "",
-    hint: why(engine.problem) || say(engine.is_set_up ? "engineTest" : "engineSet"),
+    hint: why(engine.problem, engine.cause, "engine") || say(engine.is_set_up ? "engineTest" : "engineSet"),
     lines: [engine.is_set_up ? engine.test : engine.setup].filter(Boolean),
   }));
   if (items?.length === 0) rows.push(none);

@@ -5,7 +5,7 @@
 use crate::settings::{BLOBS, BlobSettings};
 use crate::status::CacheReport;
 use crate::transfer::SharedBlobs;
-use docxy_host::blob_store::BlobStore;
+use docxy_host::blob_store::{BlobStore, StoreCause, StoreProblem};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,11 +19,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct BlobCache(Result<(SharedBlobs, PathBuf), Off>);
 
 /// Why there are none.
-#[derive(Debug, Clone)]
-struct Off {
-    reason: String,
-    /// Whether the user wants none.
-    is_wanted: bool,
+#[derive(Debug, Clone, derive_more::Display)]
+enum Off {
+    /// The user wants none.
+    #[display("cache_size is 0")]
+    Wanted,
+    /// This program has not opened them.
+    #[display("it was not opened")]
+    NotOpened,
+    #[display("{}", _0.text)]
+    Problem(StoreProblem),
 }
 
 impl BlobCache {
@@ -31,10 +36,11 @@ impl BlobCache {
     /// and so blocks.
     #[must_use]
     pub fn open(cache: Option<&Path>, settings: BlobSettings, patience: Duration) -> Self {
-        let Some(cache) = cache else { return Self::off("there is no cache directory") };
-        let Some(limits) = settings.limits else {
-            return Self(Err(Off { reason: "cache_size is 0".to_owned(), is_wanted: true }));
+        let Some(cache) = cache else {
+            let text = "there is no cache directory".to_owned();
+            return Self(Err(Off::Problem(StoreProblem { cause: StoreCause::NoDirectory, text })));
         };
+        let Some(limits) = settings.limits else { return Self(Err(Off::Wanted)) };
         let directory = cache.join(BLOBS);
         match BlobStore::open_in(&directory, limits, patience) {
             Ok(store) => {
@@ -42,15 +48,15 @@ impl BlobCache {
             }
             Err(error) => {
                 tracing::warn!(%error, "layers are not kept on the disk");
-                Self::off(&error.to_string())
+                Self(Err(Off::Problem(error.into())))
             }
         }
     }
 
-    /// None are kept, for this reason.
+    /// None are kept until they are opened.
     #[must_use]
-    pub fn off(reason: &str) -> Self {
-        Self(Err(Off { reason: reason.to_owned(), is_wanted: false }))
+    pub const fn not_opened() -> Self {
+        Self(Err(Off::NotOpened))
     }
 
     pub(crate) fn blobs(&self) -> Option<SharedBlobs> {
@@ -59,7 +65,7 @@ impl BlobCache {
 
     /// Their store, or why there is none.
     pub(in crate::gateway) fn store(&self) -> Result<BlobStore, String> {
-        self.0.as_ref().map(|(blobs, _)| blobs.store().clone()).map_err(|off| off.reason.clone())
+        self.0.as_ref().map(|(blobs, _)| blobs.store().clone()).map_err(ToString::to_string)
     }
 
     /// Removes what an earlier run kept of private repositories, if nothing of these is to be kept now.
@@ -84,11 +90,12 @@ impl BlobCache {
         match &self.0 {
             Ok((blobs, _)) => {
                 let state = blobs.store().state();
-                Some(CacheReport { bytes: state.bytes, limit: state.bytes_max, problem: state.paused })
+                let (problem, cause) = (state.paused, state.paused_cause);
+                Some(CacheReport { bytes: state.bytes, limit: state.bytes_max, problem, cause })
             }
-            Err(Off { is_wanted: true, .. }) => None,
-            Err(Off { reason, .. }) => {
-                Some(CacheReport { bytes: 0, limit: 0, problem: Some(reason.clone()) })
+            Err(Off::Wanted | Off::NotOpened) => None,
+            Err(Off::Problem(StoreProblem { cause, text })) => {
+                Some(CacheReport { bytes: 0, limit: 0, problem: Some(text.clone()), cause: Some(*cause) })
             }
         }
     }
@@ -102,7 +109,7 @@ impl BlobCache {
                 state["directory"] = json!(directory);
                 state
             }
-            Err(off) => json!({ "state": "off", "reason": off.reason }),
+            Err(off) => json!({ "state": "off", "reason": off.to_string() }),
         }
     }
 }

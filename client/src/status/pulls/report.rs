@@ -56,6 +56,7 @@ pub struct LayerReport {
 
 /// How far a layer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 #[serde(rename_all = "lowercase")]
 pub enum LayerState {
     /// It was not requested: its turn comes, or the engine has it.
@@ -70,6 +71,7 @@ pub enum LayerState {
 
 /// How a pull ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The engine got all that it asked for.

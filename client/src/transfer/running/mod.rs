@@ -77,6 +77,7 @@ pub struct TransferSnapshot {
 
 /// What a transfer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 #[serde(rename_all = "lowercase")]
 pub enum WaitsFor {
     /// A session.

@@ -1,6 +1,6 @@
 //! A server with one blob, which plays a part for each request, and loses its sessions on demand.
 
-use crate::tunnel::{Congestion, Server, ServerState, Session, Trust, TunnelStatus};
+use crate::tunnel::{Congestion, LineCause, LineReason, Server, ServerState, Session, Trust, TunnelStatus};
 use bytes::Bytes;
 use docxy_protocol::chunk::ChunkHeader;
 use docxy_protocol::control::{CloseCode, ExchangeId, SegmentHeader, StreamHeader};
@@ -95,7 +95,10 @@ pub(super) async fn run(
         };
         while played.play(&mut plays).await.is_ok() {}
         lost.push(played.pair);
-        publish(TunnelStatus::Down { since: SystemTime::now(), reason: "lost".into() });
+        publish(TunnelStatus::Down {
+            since: SystemTime::now(),
+            reason: LineReason::new(LineCause::Lost, "lost"),
+        });
     }
 }
 

@@ -51,8 +51,10 @@ fn outcome(states: &[ServerState]) -> Option<Contact> {
     match &state.status {
         // One that drains has accepted it too.
         TunnelStatus::Up { .. } if state.condition >= Condition::Draining => Some(Contact::Accepted),
-        TunnelStatus::Refused { by: Refuser::Server, reason } => Some(Contact::Refused(reason.clone())),
-        TunnelStatus::Refused { by: Refuser::Proxy, reason } => Some(Contact::RefusedByProxy(reason.clone())),
+        TunnelStatus::Refused { by: Refuser::Server, reason } => Some(Contact::Refused(reason.text.clone())),
+        TunnelStatus::Refused { by: Refuser::Proxy, reason } => {
+            Some(Contact::RefusedByProxy(reason.text.clone()))
+        }
         _ => None,
     }
 }

@@ -111,7 +111,7 @@ impl DialError {
     }
 
     /// What the proxy says, if it is that. A connection by a proxy fails as one to the server does.
-    fn of_proxy(&self) -> Option<&ProxyError> {
+    pub(super) fn of_proxy(&self) -> Option<&ProxyError> {
         match self {
             Self::Proxy(error) => Some(error),
             Self::Connect { source, .. } => {

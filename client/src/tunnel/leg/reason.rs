@@ -5,6 +5,7 @@ use std::fmt;
 
 /// Why a way is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
 pub enum UseReason {
     /// The user's setting names it.
     Set,

@@ -1,9 +1,9 @@
 //! The state of one server, and that of the tunnel, which is the best of them.
 
+use crate::tunnel::reason::{LineCause, LineReason};
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::fault::{Fault, FaultKind, Hop};
-use docxy_protocol::text::CleanText;
 use std::time::SystemTime;
 
 /// The state of one server, or of all.
@@ -14,7 +14,7 @@ pub enum TunnelStatus {
     /// It was never up since the start.
     Connecting {
         /// Why the last attempt failed, if there was one.
-        reason: Option<CleanText>,
+        reason: Option<LineReason>,
     },
     /// It is up; requests may be sent.
     Up {
@@ -28,14 +28,14 @@ pub enum TunnelStatus {
         /// When it was lost.
         since: SystemTime,
         /// Why it was lost.
-        reason: CleanText,
+        reason: LineReason,
     },
     /// It was never up since the start, or refuses this client, and only a person can change that.
     Refused {
         /// Who refuses.
         by: Refuser,
         /// Why, with the server's name.
-        reason: CleanText,
+        reason: LineReason,
     },
 }
 
@@ -64,9 +64,20 @@ impl TunnelStatus {
                 let seconds = since.elapsed().unwrap_or_default().as_secs();
                 (FaultKind::Down, format!("down for {seconds} s, reconnecting: {reason}"))
             }
-            Self::Refused { reason, .. } => (FaultKind::Refused, reason.as_str().to_owned()),
+            Self::Refused { reason, .. } => (FaultKind::Refused, reason.to_string()),
         };
         Fault::new(Hop::Tunnel, kind, detail)
+    }
+
+    /// Why no request can be sent in this state.
+    pub(crate) const fn cause(&self) -> LineCause {
+        match self {
+            Self::Spare | Self::Connecting { reason: None } => LineCause::NotConnected,
+            Self::Up { .. } => LineCause::Draining,
+            Self::Connecting { reason: Some(reason) }
+            | Self::Down { reason, .. }
+            | Self::Refused { reason, .. } => reason.cause,
+        }
     }
 
     /// Whether a server was dialed and has no session.
@@ -107,15 +118,16 @@ impl TunnelStatus {
     }
 }
 
-/// Several reasons as one text; `None` if there are none.
-fn joined<'a>(reasons: impl Iterator<Item = &'a CleanText>) -> Option<CleanText> {
-    let mut different: Vec<&str> = Vec::new();
+/// Several reasons as one, whose cause is that of the first; `None` if there are none.
+fn joined<'a>(reasons: impl Iterator<Item = &'a LineReason>) -> Option<LineReason> {
+    let mut different: Vec<&LineReason> = Vec::new();
     for reason in reasons {
-        if !different.contains(&reason.as_str()) {
-            different.push(reason.as_str());
+        if different.iter().all(|known| known.text != reason.text) {
+            different.push(reason);
         }
     }
-    (!different.is_empty()).then(|| different.join("; ").as_str().into())
+    let texts: Vec<_> = different.iter().map(|reason| reason.text.as_str()).collect();
+    different.first().map(|first| LineReason::new(first.cause, texts.join("; ")))
 }
 
 #[cfg(test)]
@@ -129,11 +141,15 @@ mod tests {
 
     #[test]
     fn the_most_hopeful_server_is_shown_with_the_reasons_of_all() {
-        let connecting = |reason: &str| TunnelStatus::Connecting { reason: Some(reason.into()) };
-        let refused = |reason: &str| TunnelStatus::Refused { by: Refuser::Server, reason: reason.into() };
+        let lost = |text: &str| LineReason::new(LineCause::Lost, text);
+        let connecting = |reason: &str| TunnelStatus::Connecting { reason: Some(lost(reason)) };
+        let refused = |text: &str| TunnelStatus::Refused {
+            by: Refuser::Server,
+            reason: LineReason::new(LineCause::Revoked, text),
+        };
         let down = |seconds, reason: &str| TunnelStatus::Down {
             since: SystemTime::now() - Duration::from_secs(seconds),
-            reason: reason.into(),
+            reason: lost(reason),
         };
         for (servers, text) in [
             (vec![], "not connected yet"),
@@ -147,5 +163,9 @@ mod tests {
         ] {
             assert_eq!(detail(&servers), text);
         }
+        let causes = |servers: &[TunnelStatus]| TunnelStatus::of_all(servers.iter()).cause();
+        assert_eq!(causes(&[]), LineCause::NotConnected);
+        assert_eq!(causes(&[refused("a"), refused("b")]), LineCause::Revoked);
+        assert_eq!(causes(&[refused("a"), connecting("b")]), LineCause::Lost);
     }
 }

@@ -7,9 +7,9 @@ use super::server_supervisor::{Attempt, ServerSupervisor};
 use super::successor::Successor;
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
 use crate::tunnel::leg::{Carried, Carriers, Instruction, Traffic, Way};
+use crate::tunnel::reason::LineReason;
 use crate::tunnel::session::Session;
 use docxy_protocol::control::CloseCode;
-use docxy_protocol::text::{CleanText, clean};
 use futures_util::future::{BoxFuture, FutureExt as _, OptionFuture};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ impl ServerSupervisor {
     /// Resolves with a session on another way that is to replace this one. `attempt` is one that goes on, if any.
     pub(super) async fn better_leg(&self, session: &Session, attempt: Option<impl Attempt>) -> Successor {
         let mut beside = Beside { in_use: session, dialed: None, received: 0 };
-        let mut dialing: Option<BoxFuture<'_, Result<DialedSession, CleanText>>> =
+        let mut dialing: Option<BoxFuture<'_, Result<DialedSession, LineReason>>> =
             attempt.map(|attempt| self.welcomed(attempt).boxed());
         let mut samples = tokio::time::interval(SAMPLE_INTERVAL);
         loop {
@@ -103,13 +103,13 @@ impl ServerSupervisor {
         }
     }
 
-    pub(super) async fn dial_until_welcome(&self, way: Way) -> Result<DialedSession, CleanText> {
+    pub(super) async fn dial_until_welcome(&self, way: Way) -> Result<DialedSession, LineReason> {
         self.welcomed(self.dial_way(way, ATTEMPT_TIMEOUT)).await
     }
 
     /// The session of this attempt after its Welcome.
-    async fn welcomed(&self, attempt: impl Attempt) -> Result<DialedSession, CleanText> {
-        let mut dialed = attempt.await.map_err(clean)?;
+    async fn welcomed(&self, attempt: impl Attempt) -> Result<DialedSession, LineReason> {
+        let mut dialed = attempt.await?;
         let DialedSession { session, control, address, .. } = &mut dialed;
         read_welcome(control, session, *address, &self.counters).await.map_err(SessionEnd::into_reason)?;
         Ok(dialed)

@@ -5,10 +5,10 @@
 use crate::status::counters::TunnelCounters;
 use crate::tunnel::dial::protocol;
 use crate::tunnel::leg::SessionLoss;
+use crate::tunnel::reason::{LineCause, LineReason};
 use crate::tunnel::session::Session;
 use crate::tunnel::status::Refuser;
 use docxy_protocol::control::{CloseCode, ControlMessage};
-use docxy_protocol::text::{CleanText, clean};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ pub(in crate::tunnel) async fn read_welcome(
             session.set_welcome(welcome, SystemTime::now());
             Ok(())
         }
-        Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.reason().into())),
+        Ok(Ok(ControlMessage::Draining)) => Err(SessionEnd::NotAccepted(CloseCode::Draining.into())),
         Ok(Ok(ControlMessage::Sent { .. })) => Err(session_end(transport, SessionEnd::Failed).await),
         Ok(Err(_)) => Err(match session_end(transport, SessionEnd::Failed).await {
             SessionEnd::ServerEnded(reason) => SessionEnd::NotAccepted(reason),
@@ -45,7 +45,7 @@ pub(in crate::tunnel) async fn read_welcome(
             let protocol = protocol(transport.leg());
             let reason =
                 format_args!("{address}: handshake succeeded but no reply; {protocol} may be filtered");
-            Err(SessionEnd::Failed(clean(reason)))
+            Err(SessionEnd::Failed(LineReason::new(LineCause::NoReply, reason)))
         }
     }
 }
@@ -69,17 +69,17 @@ pub(super) async fn watch_control_stream(
 /// How an attempt or a session ended.
 pub(in crate::tunnel) enum SessionEnd {
     /// The session was up and is lost.
-    Lost(CleanText),
+    Lost(LineReason),
     /// The session was up, and its server ends or has ended.
-    ServerEnded(CleanText),
+    ServerEnded(LineReason),
     /// The session never came up.
-    Failed(CleanText),
+    Failed(LineReason),
     /// The session never came up, because the server shuts down.
-    NotAccepted(CleanText),
+    NotAccepted(LineReason),
     /// The server refuses this client. Only its operator can change that.
-    Refused(CleanText),
+    Refused(LineReason),
     /// There was never a session, and only a person can change why.
-    Hopeless(Refuser, CleanText),
+    Hopeless(Refuser, LineReason),
     /// The server drains, and others serve this client.
     Left,
     /// Others serve this client, and this server is spare.
@@ -88,7 +88,7 @@ pub(in crate::tunnel) enum SessionEnd {
 
 impl SessionEnd {
     /// Why it ended.
-    pub(in crate::tunnel) fn into_reason(self) -> CleanText {
+    pub(in crate::tunnel) fn into_reason(self) -> LineReason {
         match self {
             Self::Lost(reason)
             | Self::ServerEnded(reason)
@@ -96,7 +96,7 @@ impl SessionEnd {
             | Self::NotAccepted(reason)
             | Self::Refused(reason)
             | Self::Hopeless(_, reason) => reason,
-            Self::Left | Self::Released => CloseCode::Done.reason().into(),
+            Self::Left | Self::Released => CloseCode::Done.into(),
         }
     }
 
@@ -111,28 +111,28 @@ impl SessionEnd {
 }
 
 /// The control stream ends only with the session, and the reason of that counts.
-async fn session_end(transport: &Transport, otherwise: fn(CleanText) -> SessionEnd) -> SessionEnd {
+async fn session_end(transport: &Transport, otherwise: fn(LineReason) -> SessionEnd) -> SessionEnd {
     if transport.close_reason().is_none() {
         transport.close(CloseCode::ProtocolViolation);
     }
     let reason = transport.closed().await;
     match reason {
         // Only the server knows its version, and only this client its own.
-        SessionError::ClosedByPeer { code: Some(CloseCode::ClientOutdated), reason } => {
-            SessionEnd::Refused(reason)
+        SessionError::ClosedByPeer { code: Some(code @ CloseCode::ClientOutdated), reason } => {
+            SessionEnd::Refused(LineReason::new(code.into(), reason))
         }
-        SessionError::ClosedByPeer { code: Some(CloseCode::ServerOutdated), .. } => {
-            SessionEnd::Refused(clean(upgrade_server(env!("CARGO_PKG_VERSION"))))
+        SessionError::ClosedByPeer { code: Some(code @ CloseCode::ServerOutdated), .. } => {
+            SessionEnd::Refused(LineReason::new(code.into(), upgrade_server(env!("CARGO_PKG_VERSION"))))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_refusal() => {
             let remedy = "ask its operator for a new link, and join that";
-            SessionEnd::Refused(clean(format_args!("{}; {remedy}", code.reason())))
+            SessionEnd::Refused(LineReason::new(code.into(), format_args!("{}; {remedy}", code.reason())))
         }
         SessionError::ClosedByPeer { code: Some(code), .. } if code.is_shutdown() => {
-            SessionEnd::ServerEnded(code.reason().into())
+            SessionEnd::ServerEnded(code.into())
         }
-        SessionError::ClosedByPeer { code: Some(code), .. } => otherwise(code.reason().into()),
+        SessionError::ClosedByPeer { code: Some(code), .. } => otherwise(code.into()),
         // The reason text of the server is part of this.
-        reason => otherwise(clean(reason)),
+        reason => otherwise(LineReason::new(LineCause::from(&reason), reason)),
     }
 }

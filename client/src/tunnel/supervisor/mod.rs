@@ -19,6 +19,7 @@ use super::config::{JoinedLink, TunnelConfig};
 use super::dial::DialOptions;
 use super::dial::permits::ConnectionPermits;
 use super::network_memory::NetworkMemory;
+use super::reason::{LineCause, LineReason};
 use super::segment_budget::ClientUsage;
 use super::server::{Server, ServerState, Servers};
 use super::session::Session;
@@ -127,7 +128,10 @@ impl Supervisors {
             |state: &ServerState| matches!(state.status, TunnelStatus::Up { .. } | TunnelStatus::Down { .. });
         let lost_since = ended.iter().any(was_up).then(SystemTime::now);
         let initial = match lost_since {
-            Some(since) => TunnelStatus::Down { since, reason: CONFIG_CHANGED.into() },
+            Some(since) => TunnelStatus::Down {
+                since,
+                reason: LineReason::new(LineCause::SettingsChanged, CONFIG_CHANGED),
+            },
             None => TunnelStatus::Connecting { reason: None },
         };
         self.servers.replace(self.all.iter().map(|one| Arc::clone(&one.server)), &initial);

@@ -16,6 +16,7 @@ use crate::tunnel::dial::{
     ATTEMPT_TIMEOUT, DialError, DialOptions, DialedSession, RESTART_ATTEMPT_TIMEOUT, dial,
 };
 use crate::tunnel::leg::{DialOrder, SessionLoss, UseReason, Way};
+use crate::tunnel::reason::LineReason;
 use crate::tunnel::selector::{Standing, wanted};
 use crate::tunnel::server::{Condition, Server, ServerId, ServerState, Servers};
 use crate::tunnel::status::{Refuser, TunnelStatus};
@@ -24,15 +25,11 @@ use docxy_host::trouble::Trouble;
 use docxy_protocol::backoff::{Backoff, Schedule};
 use docxy_protocol::control::CloseCode;
 use docxy_protocol::link::Link;
-use docxy_protocol::text::{CleanText, clean};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
-
-/// Why a server is left that drains.
-const DRAINING: &str = CloseCode::Draining.reason();
 
 /// A dial.
 pub(super) trait Attempt: Future<Output = Result<DialedSession, DialError>> + Send {}
@@ -81,11 +78,11 @@ impl ServerSupervisor {
                     self.legs.lost(ended.loss());
                     ended
                 }
-                Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(clean(error)),
+                Err(error) if error.is_shutdown() => SessionEnd::NotAccepted(error.into()),
                 // Later, the network may have changed, and what has answered is not the server.
                 Err(error) => match error.refuser().filter(|_| self.lost_since.is_none()) {
-                    Some(by) => SessionEnd::Hopeless(by, clean(error)),
-                    None => SessionEnd::Failed(clean(error)),
+                    Some(by) => SessionEnd::Hopeless(by, error.into()),
+                    None => SessionEnd::Failed(error.into()),
                 },
             };
             if let SessionEnd::Lost(reason) | SessionEnd::ServerEnded(reason) = &ended {
@@ -112,7 +109,7 @@ impl ServerSupervisor {
                     reason
                 }
                 SessionEnd::Failed(reason) => {
-                    if failures.admit(&reason) {
+                    if failures.admit(&reason.text) {
                         tracing::warn!(server, %reason, "no tunnel yet; trying again");
                     }
                     // While a server restarts, its next process is expected at the same address.
@@ -122,7 +119,7 @@ impl ServerSupervisor {
                     reason
                 }
                 SessionEnd::Hopeless(by, reason) => {
-                    if failures.admit(&reason) {
+                    if failures.admit(&reason.text) {
                         tracing::warn!(server, %reason, "no tunnel; trying again");
                     }
                     self.next_port();
@@ -133,14 +130,16 @@ impl ServerSupervisor {
                 }
                 SessionEnd::Refused(reason) => {
                     tracing::warn!(server, %reason, "the server refuses this client");
-                    let reason = clean(format_args!("{server} refuses this client: {reason}"));
+                    let text = format!("{server} refuses this client: {reason}");
+                    let reason = LineReason::new(reason.cause, text);
                     self.set_status(TunnelStatus::Refused { by: Refuser::Server, reason });
                     tokio::time::sleep(first_delay(REFUSED_SCHEDULE)).await;
                     continue;
                 }
                 SessionEnd::Left => {
                     self.lost_since = Some(SystemTime::now());
-                    self.set_down(DRAINING.into());
+                    // Others serve this client meanwhile.
+                    self.set_down(CloseCode::Draining.into());
                     self.wait_for_need(first_delay(LEFT_SCHEDULE)).await;
                     continue;
                 }
@@ -286,7 +285,7 @@ impl ServerSupervisor {
         self.servers.update(self.server.id, |state| state.status = status);
     }
 
-    fn set_down(&self, reason: CleanText) {
+    fn set_down(&self, reason: LineReason) {
         self.set_status(match self.lost_since {
             Some(since) => TunnelStatus::Down { since, reason },
             None => TunnelStatus::Connecting { reason: Some(reason) },

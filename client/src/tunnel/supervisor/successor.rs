@@ -10,6 +10,7 @@ use super::server_supervisor::{ServerSupervisor, wait_until_spare};
 use crate::tunnel::dial::{ATTEMPT_TIMEOUT, DialedSession};
 use crate::tunnel::leg::{SessionLoss, UseReason, Way};
 use crate::tunnel::liveness::{Awaits, LivenessMonitor, POLL_INTERVAL, Suspicion, Verdict};
+use crate::tunnel::reason::{LineCause, LineReason};
 use crate::tunnel::server::{Condition, Server, ServerState, Servers};
 use crate::tunnel::session::Session;
 use docxy_host::random::random_fraction;
@@ -93,7 +94,7 @@ impl ServerSupervisor {
                 biased;
                 () = wait_for_live_replacement(&servers, &server, since, patience) => {
                     let reason = format_args!("no response for {:.1} s; others respond", since.elapsed().as_secs_f64());
-                    return Successor::OthersThan(SessionEnd::Lost(clean(reason)));
+                    return Successor::OthersThan(SessionEnd::Lost(LineReason::new(LineCause::Silent, reason)));
                 }
                 dialed = self.dial_replacement(session) => return Successor::Session(Box::new(dialed)),
                 () = wait_for_traffic(transport) => {

@@ -31,7 +31,9 @@ mod writer;
 pub use blob::StoredBlob;
 pub use key::{BlobKey, BlobOwner};
 pub use limits::BlobLimits;
-pub use state::{BlobStoreState, ListedBlob, OpenError, Prune, Pruned, VerifyReport};
+pub use state::{
+    BlobStoreState, ListedBlob, OpenError, Prune, Pruned, StoreCause, StoreProblem, VerifyReport,
+};
 pub use store::BlobStore;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::entries::Entries;
 use super::file::BLOB_BYTES_MAX;
 use super::key::BlobName;
 use super::limits::BlobLimits;
+use super::state::StoreProblem;
 use super::writer::{Job, Writer};
 use crate::logging::rate_limit::LogLimits;
 use crate::trouble::Trouble;
@@ -43,7 +44,7 @@ pub(super) struct Room {
     /// Bytes of all blobs.
     pub(super) bytes_max: u64,
     /// Why nothing is written now.
-    pub(super) paused: Option<String>,
+    pub(super) paused: Option<StoreProblem>,
     pub(super) checked: Instant,
     /// That nothing is written.
     pub(super) trouble: Trouble,

@@ -21,6 +21,61 @@ pub enum OpenError {
     Io { directory: PathBuf, source: io::Error },
 }
 
+/// Why nothing is kept, as a value that a page says in the language of its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(derive_more::TryFrom), try_from(repr), repr(u8))]
+#[serde(rename_all = "snake_case")]
+pub enum StoreCause {
+    /// There is no directory for it.
+    NoDirectory,
+    /// Another process uses it.
+    InUse,
+    /// It is another user's.
+    OtherUser,
+    /// The file system is read-only.
+    ReadOnly,
+    /// The disk is full, or would be.
+    Full,
+    /// It cannot be read or written.
+    Unusable,
+}
+
+/// Why nothing is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreProblem {
+    /// As a value.
+    pub cause: StoreCause,
+    /// In English, for the user.
+    pub text: String,
+}
+
+impl StoreProblem {
+    pub(super) fn new(cause: StoreCause, text: impl Into<String>) -> Self {
+        Self { cause, text: text.into() }
+    }
+}
+
+impl From<OpenError> for StoreProblem {
+    fn from(error: OpenError) -> Self {
+        let cause = match &error {
+            OpenError::InUse { .. } => StoreCause::InUse,
+            OpenError::OtherUser { .. } => StoreCause::OtherUser,
+            OpenError::Io { source, .. } => StoreCause::of(source),
+        };
+        Self::new(cause, error.to_string())
+    }
+}
+
+impl StoreCause {
+    pub(super) fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Unusable,
+        }
+    }
+}
+
 /// The state of a store, for `/health`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobStoreState {
@@ -32,6 +87,8 @@ pub struct BlobStoreState {
     pub bytes_max: u64,
     /// Why nothing is written now, as for a full disk.
     pub paused: Option<String>,
+    /// The same as a value.
+    pub paused_cause: Option<StoreCause>,
     /// Bytes that were not stored since the start, because the disk was too slow or had no room.
     pub bytes_dropped: u64,
     /// Chunks that were damaged since the start. They are fetched again.

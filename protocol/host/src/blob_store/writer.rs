@@ -9,6 +9,7 @@ use super::entries::Entries;
 use super::file::{BlobFile, Head, data_at};
 use super::key::BlobName;
 use super::shared::Shared;
+use super::state::{StoreCause, StoreProblem};
 use crate::byte_size::ByteSize;
 use crate::files::private_file::is_full;
 use bytes::BytesMut;
@@ -211,9 +212,13 @@ impl Writer {
             self.check_room();
             return;
         }
-        let full = is_full(error).then(|| "the disk is full".to_owned());
-        let reason = full.unwrap_or_else(|| format!("cannot write to {}: {error}", shared.path.display()));
-        pause(shared, Some(reason));
+        let problem = if is_full(error) {
+            StoreProblem::new(StoreCause::Full, "the disk is full")
+        } else {
+            let text = format!("cannot write to {}: {error}", shared.path.display());
+            StoreProblem::new(StoreCause::of(error), text)
+        };
+        pause(shared, Some(problem));
     }
 }
 
@@ -256,7 +261,7 @@ pub(super) fn check_room(shared: &Shared) {
     if directory.is_removed() {
         match Directory::open(&shared.path) {
             Ok(opened) => directory = Arc::new(opened),
-            Err(error) => return pause(shared, Some(error.to_string())),
+            Err(error) => return pause(shared, Some(error.into())),
         }
         // What is in use has no name any more, and nothing more is written.
         *shared.entries.lock() = Entries::of(directory.list().unwrap_or_default());
@@ -264,7 +269,10 @@ pub(super) fn check_room(shared: &Shared) {
     }
     let space = match directory.space() {
         Ok(space) => space,
-        Err(error) => return pause(shared, Some(format!("cannot use {}: {error}", shared.path.display()))),
+        Err(error) => {
+            let text = format!("cannot use {}: {error}", shared.path.display());
+            return pause(shared, Some(StoreProblem::new(StoreCause::of(&error), text)));
+        }
     };
     let used = shared.entries.lock().bytes();
     let bytes_max = shared.limits.bytes_max(space, used);
@@ -272,22 +280,27 @@ pub(super) fn check_room(shared: &Shared) {
     let (evicted, _) = Writer::evict(shared, bytes_max, None);
     shared.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
     let least = ByteSize(shared.limits.free_bytes_min(space));
-    let reason = match space.is_read_only {
-        true => Some("the file system is read-only".to_owned()),
-        false if bytes_max < CHUNK_BYTES => Some(format!("less than {least} of the disk would be left free")),
+    let problem = match space.is_read_only {
+        true => Some(StoreProblem::new(StoreCause::ReadOnly, "the file system is read-only")),
+        false if bytes_max < CHUNK_BYTES => {
+            let text = format!("less than {least} of the disk would be left free");
+            Some(StoreProblem::new(StoreCause::Full, text))
+        }
         false => None,
     };
-    pause(shared, reason);
+    pause(shared, problem);
 }
 
 /// Stops writing for this reason, or goes on.
-fn pause(shared: &Shared, reason: Option<String>) {
+fn pause(shared: &Shared, problem: Option<StoreProblem>) {
     let (now, mut room) = (Instant::now(), shared.room.lock());
     room.checked = now;
-    match &reason {
-        Some(reason) if room.trouble.begin(now) => tracing::warn!(reason, "layers are not kept on the disk"),
+    match &problem {
+        Some(StoreProblem { text: reason, .. }) if room.trouble.begin(now) => {
+            tracing::warn!(reason, "layers are not kept on the disk");
+        }
         None if room.trouble.end(now).is_some() => tracing::info!("layers are kept on the disk again"),
         _ => {}
     }
-    room.paused = reason;
+    room.paused = problem;
 }

@@ -78,6 +78,7 @@ pub fn protect(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob_store::StoreCause;
     use std::fmt::Debug;
 
     #[test]
@@ -89,5 +90,23 @@ mod tests {
         let kinds =
             (0..).map_while(|number| FaultKind::try_from(number).ok()).map(|kind| word("kind", &kind));
         assert_eq!(hops.chain(kinds).find(|word| !chinese.contains(word)), None);
+    }
+
+    #[test]
+    fn each_cause_is_said_in_chinese() {
+        let (english, chinese) = include_str!("language.js").split_once("zh: {").unwrap();
+        let fault = Cause::Fault { hop: Hop::Cdn, kind: FaultKind::Down };
+        for cause in [fault, Cause::Refusal { status: 404 }] {
+            // Another variant needs words, and a place in this list.
+            let (Cause::Fault { .. } | Cause::Refusal { .. }) = cause;
+            let json = serde_json::to_value(cause).unwrap();
+            let word = format!(" {}: \"", json.as_object().unwrap().keys().next().unwrap());
+            assert!(english.contains(&word) && chinese.contains(&word), "{word}");
+        }
+        let stores = (0..=u8::MAX).map_while(|number| StoreCause::try_from(number).ok());
+        let key = |cause| serde_json::to_value(cause).unwrap().as_str().unwrap().to_owned();
+        let words: Vec<_> = stores.map(|cause| format!(" store_{}: \"", key(cause))).collect();
+        assert!(words.len() > 1);
+        assert_eq!(words.iter().find(|word| !chinese.contains(*word)), None);
     }
 }

@@ -1,7 +1,7 @@
 // Shows the state of the server again and again, and sends what the buttons say.
 
 import { byId, command, copy, pill, setText, show } from "./elements.js";
-import { ago, chooseLanguage, duration, has, say } from "./language.js";
+import { ago, chooseLanguage, duration, refused, say } from "./language.js";
 import * as view from "./view.js";
 
 const INTERVAL = 2000;
@@ -13,10 +13,15 @@ async function call(name, body) {
   const options = body === undefined ? {} : {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
   };
-  const response = await fetch(`api/${name}`, { cache: "no-store", ...options });
-  const value = await response.json();
-  const known = `${name} ${response.status}`;
-  if (!response.ok) throw new Error(has(known) ? say(known) : say("failedAction", { error: value.error }));
+  let response;
+  let value;
+  try {
+    response = await fetch(`api/${name}`, { cache: "no-store", ...options });
+    value = await response.json();
+  } catch {
+    throw new Error(say("lost"));
+  }
+  if (!response.ok) throw new Error(refused(name, response, value.error));
   return value;
 }
 

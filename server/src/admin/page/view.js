@@ -1,7 +1,7 @@
 // What the page shows of a status.
 
 import { button, byId, facts, fill, make, named, part, pill, quota, setBar, setText, show } from "./elements.js";
-import { ago, bytes, count, duration, has, rate, say, since, why } from "./language.js";
+import { ago, bytes, count, duration, has, milliseconds, rate, say, since, why } from "./language.js";
 
 export function now(status) {
   const { load, counts } = status;
@@ -41,7 +41,7 @@ export function clients(items, time) {
     setText(part(item, "facts"), client.sessions.length > 0 ? carried : `${carried} · ${seen}`);
     fill(part(item, "sessions"), client.sessions, (session) => session.address, () => make("li"), (line, session) => {
       const { leg, address, rtt_ms: rtt, bytes_per_second: speed, since: begun } = session;
-      setText(line, say("session", { leg: leg.toUpperCase(), address, rtt, rate: rate(speed), time: duration(Math.floor(ago(begun, time))) }));
+      setText(line, say("session", { leg: leg.toUpperCase(), address, rtt: milliseconds(rtt), rate: rate(speed), time: duration(Math.floor(ago(begun, time))) }));
     });
   });
 }
@@ -63,7 +63,7 @@ export function registries(items, time) {
 }
 
 export function cache(items, layers) {
-  const kinds = layers ? [...items, { kind: "layers", count: layers.blobs, bytes: layers.bytes, limit: layers.bytes_max, problem: layers.paused }] : items;
+  const kinds = layers ? [...items, { kind: "layers", count: layers.blobs, bytes: layers.bytes, limit: layers.bytes_max, problem: why(layers.paused, layers.paused_cause, "store") }] : items;
   list("cache", kinds, (kind) => kind.kind, () => make("li", "", named("name", "h3"), named("text", "p"), named("bar", "progress"), named("problem", "p", "waits bad")),
     (item, { kind, count: n, bytes: used, limit, problem }) => {
       const name = has(kind) ? say(kind) : kind;

@@ -43,12 +43,8 @@ pub(super) fn containerd(target: &Target, machine: &Machine) -> Result<Plan, Pla
     let certs = set.and_then(|paths| paths.split(':').next()).unwrap_or(&certs);
     if let Some(mirrors) = registry["mirrors"].as_object().filter(|mirrors| !mirrors.is_empty()) {
         let names: Vec<_> = mirrors.keys().map(String::as_str).collect();
-        return Err(PlanError(format!(
-            "{} has mirrors for {} in its own tables, and containerd refuses them beside config_path: move them to \
-             {certs}/REGISTRY/hosts.toml first",
-            path.display(),
-            names.join(", ")
-        )));
+        let (registries, certs) = (names.join(", "), certs.to_owned());
+        return Err(PlanError::OtherMirrors { path: path.clone(), registries, certs });
     }
     if has_kubernetes && (set.is_none() || ignored.is_some()) {
         let mut changes = Vec::new();

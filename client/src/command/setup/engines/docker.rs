@@ -14,10 +14,10 @@ use std::path::Path;
 pub(super) fn docker(target: &Target, machine: &Machine) -> Result<Plan, PlanError> {
     let docker = machine.docker.as_ref();
     if docker.is_some_and(|docker| docker.is_desktop) {
-        return Err(PlanError("this is Docker Desktop: docxy-client setup docker-desktop".into()));
+        return Err(PlanError::DockerDesktop);
     }
     if docker.is_some_and(|docker| docker.is_rootless) && machine.is_root {
-        return Err(PlanError("this dockerd is rootless: run setup as its user, without sudo".into()));
+        return Err(PlanError::Rootless);
     }
     let is_rootless = docker.is_some_and(|docker| docker.is_rootless);
     let directory =

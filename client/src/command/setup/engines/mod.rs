@@ -12,11 +12,22 @@ mod kubernetes;
 use super::machine::Machine;
 use super::{Plan, Target};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Why there is no plan: the engine's config forbids it.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct PlanError(pub String);
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum PlanError {
+    #[error("this is Docker Desktop: docxy-client setup docker-desktop")]
+    DockerDesktop,
+    #[error("this dockerd is rootless: run setup as its user, without sudo")]
+    Rootless,
+    #[error(
+        "{} has mirrors for {registries} in its own tables, and containerd refuses them beside config_path: move them to \
+         {certs}/REGISTRY/hosts.toml first", path.display()
+    )]
+    OtherMirrors { path: PathBuf, registries: String, certs: String },
+}
 
 /// An engine that `setup` knows.
 pub struct Engine {

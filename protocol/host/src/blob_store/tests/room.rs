@@ -150,6 +150,7 @@ async fn a_disk_that_others_fill_gets_no_more_and_what_is_there_is_served() {
     let store = open(dir.path(), limits).await;
     let state = store.state();
     assert!(state.paused.unwrap().contains("would be left free"));
+    assert_eq!(state.paused_cause, Some(StoreCause::Full));
     assert_eq!((state.blobs, state.bytes_max), (0, 0), "all is evicted");
     let blob = put(&store, &key, &bytes).await;
     assert_eq!((blob.missing(0..u64::MAX), store.state().bytes_dropped), (only(0..SIZE), SIZE));
@@ -185,6 +186,7 @@ async fn a_full_or_read_only_disk_is_told_and_recovers() {
     fs::write(directory.join("other"), vec![1; 1 << 20]).unwrap();
     let blob = put(&store, &second.0, &second.1).await;
     assert!(store.state().paused.is_some_and(|reason| reason.contains("full")), "{:?}", store.state());
+    assert_eq!(store.state().paused_cause, Some(StoreCause::Full));
     assert_eq!(store.state().bytes_dropped, SIZE - read_all(&blob, &second.1, usize::MAX).await);
     assert_eq!(read_all(&held, &first.1, usize::MAX).await, SIZE);
     drop((held, blob));
@@ -213,9 +215,12 @@ async fn a_full_or_read_only_disk_is_told_and_recovers() {
     remount("ro");
     let store = open(&blobs, LIMITS).await;
     assert!(store.state().paused.is_some_and(|reason| reason.contains("read-only")));
+    assert_eq!(store.state().paused_cause, Some(StoreCause::ReadOnly));
     let blob = store.find(&third.0).await.unwrap();
     assert_eq!(read_all(&blob, &third.1, usize::MAX).await, SIZE);
-    assert!(BlobStore::open(&directory.join("new"), LIMITS).unwrap_err().to_string().contains("ead-only"));
+    let error = BlobStore::open(&directory.join("new"), LIMITS).unwrap_err();
+    assert!(error.to_string().contains("ead-only"));
+    assert_eq!(StoreProblem::from(error).cause, StoreCause::ReadOnly);
     drop(blob);
     remount("rw");
 }
