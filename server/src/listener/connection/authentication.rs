@@ -113,9 +113,12 @@ async fn check_credentials(
     let book = clients.subscribe();
     let result = || book.borrow().authenticate(name, secret);
     match result() {
-        // The client may have been invited a moment ago, and after a refusal it waits for a minute.
-        Err(CloseCode::UnknownClient) if clients.is_outdated() => {
-            clients.next_poll().await;
+        // The client may have been invited a moment ago, and after a refusal it waits for a minute. The list may also have
+        // been replaced since it was looked at.
+        Err(CloseCode::UnknownClient) => {
+            if clients.is_outdated() {
+                clients.next_poll().await;
+            }
             result()
         }
         other => other,
