@@ -43,7 +43,7 @@ pub struct DirectAccess {
 }
 
 /// Mounts this folder's subfolders over the machine's, then execs the program. It mounts the cgroup tree because
-/// dockerd 20.10 exits without one, and some machines have none or an old version.
+/// dockerd 20.10 exits without one, and some machines have none or an old version. It cannot be mounted twice there.
 const ENTER_SCRIPT: &str = r#"set -e
 root=${0%/*}
 [ ! -d "$root/etc" ] || mount --bind "$root/etc" /etc
@@ -51,7 +51,7 @@ mount --bind "$root/lib" /var/lib
 mount --bind "$root/run" /run
 [ ! -e "$root/etc-hosts" ] || mount --bind "$root/etc-hosts" /etc/hosts
 [ ! -d /etc/containers ] || mount --bind "$root/containers" /etc/containers
-mount -t cgroup2 none /sys/fs/cgroup
+[ "$(stat --file-system --format=%T /sys/fs/cgroup)" = cgroup2fs ] || mount -t cgroup2 none /sys/fs/cgroup
 exec "$@"
 "#;
 

@@ -89,8 +89,8 @@ async fn a_terminal_shows_what_is_going_on_now() {
     let launch = Launch {
         input: Some(device.try_clone().unwrap()),
         output: Some(device),
-        // Then a key reaches the command as a signal.
-        ..Launch::under(&["setsid", "--ctty"])
+        // Then a key reaches the command as a signal; and it ends the command, which tests in the background ignore.
+        ..Launch::under(&["setsid", "--ctty", "env", "--default-signal=INT"])
     };
     let mut watch = testbed.watch(&launch, &[]);
     drop(launch);
