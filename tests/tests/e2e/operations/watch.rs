@@ -89,7 +89,7 @@ async fn a_terminal_shows_what_is_going_on_now() {
     let launch = Launch {
         input: Some(device.try_clone().unwrap()),
         output: Some(device),
-        // Then a key reaches the command as a signal; and it ends the command, which tests in the background ignore.
+        // Then a key reaches the command as a signal. A job in the background ignores this one, and so do its children.
         ..Launch::under(&["setsid", "--ctty", "env", "--default-signal=INT"])
     };
     let mut watch = testbed.watch(&launch, &[]);
