@@ -11,7 +11,10 @@ use crate::tunnel::status::Refuser;
 use docxy_protocol::control::{CloseCode, ControlMessage};
 use docxy_protocol::version::upgrade_server;
 use docxy_transport::{ReceiveStream, Session as Transport, SessionError};
+use futures_util::poll;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
@@ -50,14 +53,27 @@ pub(in crate::tunnel) async fn read_welcome(
     }
 }
 
-/// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains.
+/// Reads the control stream until the session ends. Cancels `draining` when the server says that it drains, and calls
+/// `begun` when what came with the Welcome is known: others would move to a server that drains and does not seem to.
 pub(super) async fn watch_control_stream(
     mut control: ReceiveStream,
     session: &Session,
     draining: &CancellationToken,
+    begun: impl FnOnce(),
 ) -> SessionEnd {
+    let mut begun = Some(begun);
     loop {
-        match control.read_frame().await {
+        let mut message = pin!(control.read_frame());
+        let message = match poll!(&mut message) {
+            Poll::Ready(message) => message,
+            Poll::Pending => {
+                if let Some(begun) = begun.take() {
+                    begun();
+                }
+                message.await
+            }
+        };
+        match message {
             Ok(ControlMessage::Draining) => draining.cancel(),
             Ok(ControlMessage::Sent { packets, lost }) => session.set_sent(packets, lost),
             Ok(ControlMessage::Welcome(_)) | Err(_) => break,

@@ -211,10 +211,14 @@ impl ServerSupervisor {
                 {
                     return ended;
                 }
-                servers.update(id, |state| state.condition = Condition::Good);
                 // A session on trial does not count before it is in use.
                 counters.connects.increment();
-                watch_control_stream(control, &session, &draining).await
+                let begun = || {
+                    let is_draining = draining.is_cancelled();
+                    let condition = if is_draining { Condition::Draining } else { Condition::Good };
+                    servers.update(id, |state| state.condition = condition);
+                };
+                watch_control_stream(control, &session, &draining, begun).await
             };
             let successor = tokio::select! {
                 ended = watched => Err(ended),

@@ -95,7 +95,10 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
         registries: settings.upstream.names(),
         time: jiff::Timestamp::now().as_second().try_into().unwrap_or_default(),
     };
-    notify(&mut control, &ControlMessage::Welcome(welcome)).await;
+    let mut draining = shared.drain.is_cancelled();
+    // In one write, so that the client does not take this server for one that stays.
+    let messages = [ControlMessage::Welcome(welcome), ControlMessage::Draining];
+    notify(&mut control, &messages[..if draining { 2 } else { 1 }]).await;
 
     let client = Arc::new(ConnectionContext {
         name: hello.name.clone(),
@@ -110,7 +113,6 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     let mut usage_recorder = UsageRecorder::new(usage, &registration, &shared.counters);
     let mut loss_interval = tokio::time::interval(LOSS_INTERVAL);
     let mut loss_notices = LossNotices::default();
-    let mut draining = false;
     loop {
         tokio::select! {
             // In this order: a client that is handed back needs no notice before.
@@ -129,7 +131,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             () = shared.drain.cancelled(), if !draining => {
                 draining = true;
                 // The client may go on here until the server ends.
-                notify(&mut control, &ControlMessage::Draining).await;
+                notify(&mut control, &[ControlMessage::Draining]).await;
             }
             _ = usage_interval.tick() => {
                 usage_recorder.update(&session);
@@ -138,7 +140,7 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
             }
             _ = loss_interval.tick() => {
                 if let Some(notice) = loss_notices.next(&session.path(), base_loss(session.congestion())) {
-                    notify(&mut control, &notice).await;
+                    notify(&mut control, &[notice]).await;
                 }
             }
             stream = session.accept() => match stream {
@@ -154,11 +156,10 @@ async fn serve(authenticated: Authenticated, shared: Arc<ListenerContext>) {
     observer.end(remote(), Instant::now());
 }
 
-async fn notify(control: &mut SendStream, notice: &ControlMessage) {
-    if let Ok(frame) = frame::encode(notice) {
-        // A closed connection is noticed elsewhere, and a client that does not read must not block this task.
-        let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.send(frame.into())).await;
-    }
+async fn notify(control: &mut SendStream, messages: &[ControlMessage]) {
+    let frames = messages.iter().filter_map(|message| frame::encode(message).ok()).flatten();
+    // A closed connection is noticed elsewhere, and a client that does not read must not block this task.
+    let _ = tokio::time::timeout(NOTICE_TIMEOUT, control.send(frames.collect())).await;
 }
 
 /// Closes a session whose client is to request again what has not arrived.
