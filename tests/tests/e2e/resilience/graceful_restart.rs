@@ -113,7 +113,8 @@ async fn a_pull_goes_on_with_the_next_process() {
     // A line of 50 Mbit/s and 200 ms: at a higher rate, the buffers of a busy machine overflow.
     let rate = ["--congestion", "down=50 Mbit/s"];
     let mut relayed = RelayedTestbed::with(hub, &config, Duration::from_millis(100), &rate).await;
-    let (blob, path) = relayed.testbed.with_blob(1, 24 * MIB);
+    // More than arrives until the server ends, and what is on its way then.
+    let (blob, path) = relayed.testbed.with_blob(1, 48 * MIB);
     let before = relayed.relay.bytes_down();
     let raw = begin(&relayed.testbed, &path, 8 * MIB).await;
     let reading = tokio::spawn(async move {
